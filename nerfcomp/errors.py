@@ -1,0 +1,21 @@
+"""Exceptions whose message is written for the person at the keyboard: what was found, what is allowed, what to do."""
+
+
+class NerfcompError(Exception):
+    """Base of every error that a user can cause and cure."""
+
+
+class SceneError(NerfcompError, ValueError):
+    """A scene on disk cannot be read as it is."""
+
+
+class ContainerError(NerfcompError, ValueError):
+    """A ``.nfc`` file or one of its bitstreams is damaged, foreign or not allowed."""
+
+
+class CheckpointError(NerfcompError, ValueError):
+    """A checkpoint is missing, damaged or belongs to another model."""
+
+
+class MissingExtraError(NerfcompError, ImportError):
+    """An optional package is needed; the message names the command that installs it."""
