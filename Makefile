@@ -1,0 +1,56 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PIP := $(PY) -m pip --disable-pip-version-check
+SOURCES := $(wildcard nerfcomp tests benchmarks/*.py train.py compress.py)
+# scripts of benchmarks/ that end within two minutes each
+QUICK := $(wildcard benchmarks/quick_*.py)
+
+.PHONY: venv test lint format demo bench coverage clean distclean
+
+venv: $(STAMP)
+
+# torch first and by its exact version: an open range would let pip take the newest build with its CUDA packages.
+# nncodec last and without its dependencies (see setup.cfg), built with the pinned tools already in the environment.
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or say make PYTHON=..."; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt --upgrade pip
+	$(PIP) install --constraint constraints.txt setuptools wheel pybind11
+	$(PIP) install --constraint constraints.txt torch
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(PIP) install --constraint constraints.txt --no-build-isolation --no-deps nncodec
+	$(PY) -c "import torch, lightning, numba, nncodec.nnc_core, nerfcomp"
+	touch $@
+
+test: $(STAMP)
+	$(PY) -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(PY) -m flake8 $(SOURCES)
+	$(PY) -m isort --check-only --diff $(SOURCES)
+	$(PY) -m black --check --quiet --diff $(SOURCES)
+	$(PY) -m mypy $(SOURCES)
+
+format: $(STAMP)
+	$(PY) -m isort $(SOURCES)
+	$(PY) -m black --quiet $(SOURCES)
+
+demo: $(STAMP)
+	$(PY) benchmarks/demo.py $(ARGS)
+
+bench: $(STAMP)
+	set -e; for script in $(QUICK); do echo "== $$script"; $(PY) $$script; done
+
+coverage: $(STAMP)
+	$(PY) -m coverage run -m pytest $(ARGS)
+	$(PY) -m coverage report --skip-covered
+
+clean:
+	rm -rf build *.egg-info .mypy_cache .pytest_cache .hypothesis .coverage
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+distclean: clean
+	rm -rf $(VENV)
