@@ -1,0 +1,41 @@
+"""Settings and fixtures shared by all tests."""
+
+import os
+
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # read when lightning imports jsonargparse
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import nerfcomp  # noqa: E402
+
+REPOSITORY = Path(nerfcomp.__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with real scenes: NERFCOMP_DATA or ``../shared/data``; a test that asks for it skips where there is none."""
+    folder = Path(os.environ.get("NERFCOMP_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared scenes: no folder {folder} (NERFCOMP_DATA names another place)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Same random numbers in every test, whichever tests ran before."""
+    torch.manual_seed(0)
+
+
+def pytest_configure() -> None:
+    """Leave room for the other processes of the machine."""
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
