@@ -1,0 +1,1 @@
+"""The hot operations: each a torch reference and faster twins behind one signature."""
