@@ -1,0 +1,76 @@
+"""What every field offers to samplers and renderers.
+
+Notation: ``x`` is a position in the marched space (world units, or NDC for forward-facing scenes), ``d`` a unit viewing
+direction in world axes, ``dt`` the length of a sample's interval, ``M`` the number of samples.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Shade(NamedTuple):
+    """What a radiance field says about ``M`` samples."""
+
+    alpha: Tensor  # (M,) opacity of the interval, in [0, 1]
+    rgb: Tensor  # (M, 3) in [0, 1]
+    normals: Tensor | None = None  # (M, 3) unit, fields with a surface only
+
+
+class RadianceField(nn.Module):
+    """Density and colour inside one axis-aligned cube.
+
+    A subclass keeps its constructor arguments in ``arguments`` (plain JSON values), so that a checkpoint or a bitstream
+    can rebuild it from its class path alone.
+
+    Attributes:
+        aabb: (2, 3) minimum and maximum corner of the cube, in the units of ``x``. Set from the scene before training.
+        arguments: Constructor arguments as JSON values.
+    """
+
+    aabb: Tensor
+    arguments: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("aabb", torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]]))
+        self.arguments = {}
+
+    def set_aabb(self, aabb: Tensor) -> None:
+        """Move the field into the cube ``aabb`` (2, 3).
+
+        Raises:
+            ValueError: The corners are not finite or not in order.
+        """
+        if aabb.shape != (2, 3) or not bool(torch.isfinite(aabb).all()) or bool((aabb[1] <= aabb[0]).any()):
+            raise ValueError(f"The scene box must be two finite corners (min, max) with max > min, got {aabb.tolist()}.")
+        self.aabb.copy_(aabb)
+
+    def to_unit(self, x: Tensor) -> Tensor:
+        """Map positions (M, 3) from the cube to [0, 1]^3; positions outside are clamped to its faces."""
+        return ((x - self.aabb[0]) / (self.aabb[1] - self.aabb[0])).clamp(0.0, 1.0)
+
+    def density(self, x: Tensor) -> Tensor:
+        """Density (M,), per unit length of ``x``, at positions (M, 3)."""
+        raise TypeError(f"{type(self).__name__} does not say its density.")
+
+    def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
+        """Opacity and colour of samples at positions (M, 3), seen along (M, 3), of length (M,)."""
+        raise TypeError(f"{type(self).__name__} does not say its colour.")
+
+
+def density_to_alpha(density: Tensor, dt: Tensor) -> Tensor:
+    """Opacity of intervals of constant density: ``1 - exp(-density * dt)`` (NeRF, Mildenhall et al. 2020, eq. 3).
+
+    Args:
+        density: (M,) per unit length, >= 0.
+        dt: (M,) interval lengths.
+
+    Returns:
+        (M,) in [0, 1].
+
+    >>> density_to_alpha(torch.tensor([0.0, 0.6931472]), torch.tensor([1.0, 1.0])).tolist()
+    [-0.0, 0.5]
+    """
+    return -torch.expm1(-density * dt)

@@ -1,0 +1,32 @@
+"""Small fully connected networks without biases, as hash-grid fields use them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """``widths[0] -> ... -> widths[-1]``, ReLU between layers, nothing after the last.
+
+    Args:
+        widths: Input width, hidden widths, output width; two or more.
+
+    Raises:
+        ValueError: Fewer than two widths or one below 1.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(f"An MLP needs at least an input and an output width, all >= 1, got {list(widths)}.")
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths[:-1], widths[1:]))
+        for layer in self.layers:
+            nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (M, widths[0]) to (M, widths[-1])."""
+        for layer in self.layers[:-1]:
+            x = torch.relu_(layer(x))
+        out: Tensor = self.layers[-1](x)
+        return out

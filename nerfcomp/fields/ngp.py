@@ -1,0 +1,119 @@
+"""Instant-NGP radiance field: hash grid -> density MLP -> colour MLP (Mueller et al. 2022; defaults of ngp_pl)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
+from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
+from nerfcomp.fields.mlp import MLP
+
+
+class _TruncatedExp(torch.autograd.Function):
+    """``exp`` whose gradient is taken at the argument clamped to [-15, 15], so that one sample cannot blow up a step."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad * x.clamp(-15.0, 15.0).exp()
+
+
+def truncated_exp(x: Tensor) -> Tensor:
+    """Exponential in float32 with a bounded gradient (ngp_pl's density activation).
+
+    Args:
+        x: Any shape.
+
+    Returns:
+        ``exp(x)``, float32 at least.
+    """
+    out: Tensor = _TruncatedExp.apply(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
+    return out
+
+
+def _check_range(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} must lie between {least} and {most}, got {value}.")
+
+
+class NGPField(RadianceField):
+    """Hash grid and two small MLPs.
+
+    The density MLP's first output is the log density per *unit*, the width of the innermost cascade of the cube; all its
+    outputs, that logit included, and the spherical harmonics of the direction feed the colour MLP.
+
+    Args:
+        levels: Levels of the hash grid.
+        features: Features per entry.
+        log2_table_size: Largest table, as a power of two.
+        base_resolution: Cells across the cube on the coarsest level.
+        finest_resolution: Cells across the cube on the finest level (2048 times the scale in ngp_pl).
+        hidden_width: Width of the hidden layers of both MLPs.
+        density_hidden_layers: Hidden layers of the density MLP.
+        rgb_hidden_layers: Hidden layers of the colour MLP.
+        geometry_features: Outputs of the density MLP.
+        sh_degree: Degree of the spherical harmonics, 1 to 4.
+        cascades: Nested cubes of the scene; the cube is ``2 ** (cascades - 1)`` units wide.
+        rounding: How the growth per level is rounded: ``float32`` or ``float64`` (tiny-cuda-nn built either way).
+        backend: Kernel that reads the grid: ``auto``, ``torch`` or ``numba``.
+    """
+
+    def __init__(
+        self,
+        levels: int = 16,
+        features: int = 2,
+        log2_table_size: int = 19,
+        base_resolution: int = 16,
+        finest_resolution: int = 1024,
+        hidden_width: int = 64,
+        density_hidden_layers: int = 1,
+        rgb_hidden_layers: int = 2,
+        geometry_features: int = 16,
+        sh_degree: int = 4,
+        cascades: int = 1,
+        rounding: Literal["float32", "float64"] = "float32",
+        backend: Literal["auto", "torch", "numba"] = "auto",
+    ) -> None:
+        super().__init__()
+        _check_range("levels", levels, 1, 64)
+        _check_range("features", features, 1, 16)
+        _check_range("hidden_width", hidden_width, 1, 1024)
+        _check_range("density_hidden_layers", density_hidden_layers, 0, 16)
+        _check_range("rgb_hidden_layers", rgb_hidden_layers, 0, 16)
+        _check_range("geometry_features", geometry_features, 1, 256)
+        _check_range("cascades", cascades, 1, 8)
+        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__", "backend")}
+        self.cascades = cascades
+        self.grid = HashGrid(levels, features, log2_table_size, base_resolution, finest_resolution, rounding, backend)
+        self.directions = SphericalHarmonics(sh_degree)
+        hidden = [hidden_width] * density_hidden_layers
+        self.density_mlp = MLP([levels * features, *hidden, geometry_features])
+        hidden = [hidden_width] * rgb_hidden_layers
+        self.rgb_mlp = MLP([sh_degree**2 + geometry_features, *hidden, 3])
+
+    @property
+    def unit(self) -> Tensor:
+        """Length, in the units of ``x``, in which the network expresses density."""
+        return (self.aabb[1, 0] - self.aabb[0, 0]) / 2 ** (self.cascades - 1)
+
+    def _geometry(self, x: Tensor) -> Tensor:
+        out: Tensor = self.density_mlp(self.grid(self.to_unit(x)))
+        return out
+
+    def density(self, x: Tensor) -> Tensor:
+        """Density (M,), per unit length of ``x``, at positions (M, 3)."""
+        return truncated_exp(self._geometry(x)[:, 0]) / self.unit
+
+    def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
+        """Opacity and colour of samples at positions (M, 3), seen along unit (M, 3), of length (M,)."""
+        geometry = self._geometry(x)
+        alpha = density_to_alpha(truncated_exp(geometry[:, 0]), dt / self.unit)
+        rgb = torch.sigmoid(self.rgb_mlp(torch.cat([self.directions(d), geometry], dim=1)))
+        return Shade(alpha, rgb)

@@ -1,0 +1,65 @@
+"""What the LightningModules share: a field, a warm start, one optimizer, one step, one evaluation."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
+
+
+class FieldModule(LightningModule):
+    """Base of every training stage.
+
+    Args:
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes a schedule that steps once per optimizer step from the optimizer and the number of steps of the
+            whole run (``torch.optim.lr_scheduler.CosineAnnealingLR`` fits as it is); none keeps the rate constant.
+        init_from: Checkpoint or ``.nfc`` file of an earlier stage whose weights start this one. To go on with the very
+            same run use ``--ckpt_path``.
+    """
+
+    def __init__(
+        self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None, init_from: Path | None = None
+    ) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.init_from = init_from
+
+    def step(self, batch: Any) -> dict[str, Tensor]:
+        """Named losses of one batch, ``loss`` (their weighted sum) among them."""
+        raise TypeError(f"{type(self).__name__} has no step.")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One optimizer over everything trainable, with the schedule stepped per optimizer step."""
+        optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
+        if self.scheduler is None:
+            return optimizer
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise ValueError(
+                "The learning-rate schedule needs an end, but the run has none: give --trainer.max_steps or "
+                "--trainer.max_epochs, or set model.init_args.scheduler to null."
+            )
+        scheduler = self.scheduler(optimizer, int(total))
+        return cast(
+            OptimizerLRScheduler,
+            {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}},
+        )
+
+
+def gather_rows(rows: list[Any]) -> list[Any]:
+    """Concatenate the rows of all ranks, in rank order, on every rank; one process gets its own rows back."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows
+    parts: list[list[Any]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, rows)
+    return [row for part in parts for row in part]
