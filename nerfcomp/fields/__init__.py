@@ -1,14 +1,13 @@
 """Fields: modules from coordinates to density and colour."""
 
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
-from nerfcomp.fields.build import FieldDescription, build_field, describe_field
+from nerfcomp.fields.build import build_field, describe_field
 from nerfcomp.fields.encodings import Frequency, HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.ngp import NGPField
 
 __all__ = [
     "MLP",
-    "FieldDescription",
     "Frequency",
     "HashGrid",
     "NGPField",

@@ -44,7 +44,7 @@ class RadianceField(nn.Module):
             ValueError: The corners are not finite or not in order.
         """
         if aabb.shape != (2, 3) or not bool(torch.isfinite(aabb).all()) or bool((aabb[1] <= aabb[0]).any()):
-            raise ValueError(f"The scene box must be two finite corners (min, max) with max > min, got {aabb.tolist()}.")
+            raise ValueError(f"The scene box must be two finite corners, min < max, got {aabb.tolist()}.")
         self.aabb.copy_(aabb)
 
     def to_unit(self, x: Tensor) -> Tensor:

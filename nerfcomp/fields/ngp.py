@@ -1,10 +1,9 @@
 """Instant-NGP radiance field: hash grid -> density MLP -> colour MLP (Mueller et al. 2022; defaults of ngp_pl)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
@@ -12,16 +11,16 @@ from nerfcomp.fields.mlp import MLP
 
 
 class _TruncatedExp(torch.autograd.Function):
-    """``exp`` whose gradient is taken at the argument clamped to [-15, 15], so that one sample cannot blow up a step."""
+    """``exp`` whose gradient is taken at the argument clamped to [-15, 15]: no sample can blow up a step."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
         return x.exp()
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
         return grad * x.clamp(-15.0, 15.0).exp()
 
 
@@ -34,7 +33,8 @@ def truncated_exp(x: Tensor) -> Tensor:
     Returns:
         ``exp(x)``, float32 at least.
     """
-    out: Tensor = _TruncatedExp.apply(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
+    full = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    out: Tensor = _TruncatedExp.apply(full)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -46,8 +46,8 @@ def _check_range(name: str, value: int, least: int, most: int) -> None:
 class NGPField(RadianceField):
     """Hash grid and two small MLPs.
 
-    The density MLP's first output is the log density per *unit*, the width of the innermost cascade of the cube; all its
-    outputs, that logit included, and the spherical harmonics of the direction feed the colour MLP.
+    The density MLP's first output is the log density per *unit*, the width of the innermost cascade of the cube. All
+    its outputs, that logit included, and the spherical harmonics of the direction feed the colour MLP.
 
     Args:
         levels: Levels of the hash grid.
