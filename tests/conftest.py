@@ -23,7 +23,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with real scenes: NERFCOMP_DATA or ``../shared/data``; a test that asks for it skips where there is none."""
+    """Folder with real scenes: NERFCOMP_DATA or ``../shared/data``; a test that needs it skips where it is absent."""
     folder = Path(os.environ.get("NERFCOMP_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"needs the shared scenes: no folder {folder} (NERFCOMP_DATA names another place)")
