@@ -1,21 +1,44 @@
-"""Cameras and the rays that leave them.
+"""Rays that leave cameras, in the world or in normalised device coordinates.
 
-Notation of this file:
-
-- ``C`` views, ``N`` rays, ``H x W`` pixels; world units are those of the scene.
-- The world is right handed. Cameras follow OpenGL: x right, y up, looking along -z. ``c2w`` = ``[R | t]`` maps camera
-  coordinates to the world.
-- Pixel ``(x, y)`` counts columns from the left and rows from the top; the integer pixel ``(0, 0)`` is the *centre* of
-  the top left pixel, which lies at (0.5, 0.5) on the continuous image plane that the intrinsics refer to.
-- Directions have unit length, so that distances along a ray are Euclidean.
+Cameras and their conventions come from ``nerfcomp.cameras`` and are offered here too. ``C`` views, ``N`` rays.
+Directions have unit length, so that ``t``, ``near`` and ``far`` are Euclidean distances along a ray.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
-_UNDISTORT_STEPS = 10  # fixed-point steps: residual below a hundredth of a pixel for the lenses that readers accept
+from nerfcomp.cameras import (
+    Camera,
+    PixelPositions,
+    look_at,
+    make_camera,
+    pixel_directions,
+    project,
+    scaled,
+    spherical_path,
+    spiral_path,
+)
+
+__all__ = [
+    "Camera",
+    "PixelPositions",
+    "RayBatch",
+    "Rays",
+    "camera_rays",
+    "image_rays",
+    "look_at",
+    "make_camera",
+    "ndc_rays",
+    "pixel_directions",
+    "project",
+    "scaled",
+    "spherical_path",
+    "spiral_path",
+]
+
 _PARALLEL = 1e-6  # a ray whose -z component is smaller never reaches the near plane of the NDC frustum
 
 
@@ -57,152 +80,6 @@ class RayBatch(NamedTuple):
     name: str = ""
 
 
-class Camera(NamedTuple):
-    """One camera model, C views of the same size.
-
-    Attributes:
-        c2w: (C, 3, 4) float32, camera to world.
-        intrinsics: (C, 4) float32: fx, fy, cx, cy in pixels.
-        distortion: (C, 4) float32: OpenCV's k1, k2, p1, p2; zeros for a pinhole.
-        height: Rows of every view.
-        width: Columns of every view.
-    """
-
-    c2w: Tensor
-    intrinsics: Tensor
-    distortion: Tensor
-    height: int
-    width: int
-
-
-class PixelPositions(NamedTuple):
-    """World points seen by a camera.
-
-    Attributes:
-        x: (N,) pixel columns, 0 at the centre of the first column.
-        y: (N,) pixel rows, 0 at the centre of the first row.
-        depth: (N,) distance along the optical axis in world units; not positive behind the camera, where x and y mean
-            nothing.
-    """
-
-    x: Tensor
-    y: Tensor
-    depth: Tensor
-
-
-def make_camera(
-    c2w: Tensor,
-    height: int,
-    width: int,
-    focal: float | tuple[float, float],
-    center: tuple[float, float] | None = None,
-    distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
-) -> Camera:
-    """Build a camera whose views share their intrinsics.
-
-    Args:
-        c2w: (C, 3, 4) or (3, 4) camera to world.
-        height: Rows.
-        width: Columns.
-        focal: Focal length in pixels, or the pair (fx, fy).
-        center: Principal point (cx, cy) in pixels; the middle of the image when absent.
-        distortion: OpenCV's k1, k2, p1, p2.
-
-    Returns:
-        A camera with C views.
-    """
-    poses = c2w.reshape(-1, 3, 4).float()
-    fx, fy = focal if isinstance(focal, tuple) else (focal, focal)
-    cx, cy = center if center is not None else (width / 2, height / 2)
-    intrinsics = poses.new_tensor([fx, fy, cx, cy]).expand(len(poses), 4).contiguous()
-    lens = poses.new_tensor(distortion).expand(len(poses), 4).contiguous()
-    return Camera(poses, intrinsics, lens, height, width)
-
-
-def scaled(camera: Camera, factor: float) -> Camera:
-    """Return the same views at another resolution.
-
-    Height and width are rounded to whole pixels and each axis is scaled by its exact ratio, so the field of view stays.
-
-    Args:
-        camera: Any camera.
-        factor: Above 0; 0.5 halves height and width.
-
-    Returns:
-        A camera with at least one pixel per axis.
-
-    Raises:
-        ValueError: If ``factor`` is not positive.
-    """
-    if not factor > 0:
-        raise ValueError(f"cannot scale a camera by {factor}: the factor must be above 0")
-    height, width = max(1, round(camera.height * factor)), max(1, round(camera.width * factor))
-    x, y = width / camera.width, height / camera.height
-    return camera._replace(
-        intrinsics=camera.intrinsics * camera.intrinsics.new_tensor([x, y, x, y]), height=height, width=width
-    )
-
-
-def distort(x: Tensor, y: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor]:
-    """Apply OpenCV's radial and tangential lens model.
-
-    Args:
-        x: (N,) position on the plane at unit distance, to the right.
-        y: (N,) position on that plane, downwards.
-        distortion: (N, 4) or (1, 4): k1, k2, p1, p2.
-
-    Returns:
-        Distorted x and y, (N,) each.
-    """
-    k1, k2, p1, p2 = distortion.unbind(-1)
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + k2 * r2)
-    xy2 = 2 * x * y
-    return x * radial + p1 * xy2 + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + p2 * xy2
-
-
-def undistort(x: Tensor, y: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor]:
-    """Invert :func:`distort` by fixed-point iteration.
-
-    Args:
-        x: (N,) distorted position on the plane at unit distance, to the right.
-        y: (N,) distorted position on that plane, downwards.
-        distortion: (N, 4) or (1, 4): k1, k2, p1, p2.
-
-    Returns:
-        Undistorted x and y, (N,) each. Meaningful only where the lens model is invertible.
-    """
-    from kornia.geometry.calibration import undistort_points  # seconds to import, and most scenes need no lens model
-
-    points = torch.stack([x, y], -1)
-    eye = torch.eye(3, dtype=x.dtype, device=x.device)
-    if len(distortion) == 1:
-        plane = undistort_points(points[None], eye[None], distortion, num_iters=_UNDISTORT_STEPS)[0]
-    else:
-        eyes = eye.expand(len(points), 3, 3)
-        plane = undistort_points(points[:, None], eyes, distortion, num_iters=_UNDISTORT_STEPS)[:, 0]
-    return plane[:, 0], plane[:, 1]
-
-
-def pixel_directions(intrinsics: Tensor, distortion: Tensor, pixel_x: Tensor, pixel_y: Tensor) -> Tensor:
-    """Compute the directions in which pixels look, in camera coordinates.
-
-    Args:
-        intrinsics: (N, 4) or (1, 4): fx, fy, cx, cy in pixels.
-        distortion: (N, 4) or (1, 4): k1, k2, p1, p2.
-        pixel_x: (N,) columns, whole or fractional.
-        pixel_y: (N,) rows, whole or fractional.
-
-    Returns:
-        (N, 3) directions with z = -1, not normalised.
-    """
-    fx, fy, cx, cy = intrinsics.unbind(-1)
-    x, y = (pixel_x + 0.5 - cx) / fx, (pixel_y + 0.5 - cy) / fy
-    if distortion.any():
-        x, y = undistort(x, y, distortion)
-    return torch.stack([x, -y, -torch.ones_like(x)], -1)
-
-
 def camera_rays(
     camera: Camera, view_index: Tensor, pixel_x: Tensor, pixel_y: Tensor, near: float, far: float, ndc: bool = False
 ) -> Rays:
@@ -220,13 +97,22 @@ def camera_rays(
 
     Returns:
         N rays, float32.
+
+    Example:
+        >>> camera = make_camera(torch.eye(3, 4), height=4, width=6, focal=2.0)
+        >>> middle = camera_rays(camera, torch.tensor([0]), torch.tensor([2.5]), torch.tensor([1.5]), near=2, far=6)
+        >>> middle.directions, middle.far
+        (tensor([[ 0.,  0., -1.]]), tensor([[6.]]))
     """
-    c2w, intrinsics, distortion = camera.c2w[view_index], camera.intrinsics, camera.distortion
-    intrinsics, distortion = intrinsics[view_index], distortion[view_index] if distortion.any() else distortion[:1]
-    local = pixel_directions(intrinsics, distortion, pixel_x, pixel_y)
-    directions = (c2w[:, :, :3] * local[:, None, :]).sum(-1)
-    directions = torch.nn.functional.normalize(directions, dim=-1)
-    return _bounded(camera, c2w[:, :, 3], directions, near, far, ndc)
+    distortion = camera.distortion[:1]
+    if camera.distortion.any():
+        distortion = camera.distortion.index_select(0, view_index)
+    local = pixel_directions(camera.intrinsics.index_select(0, view_index), distortion, pixel_x, pixel_y)
+    # whole poses are gathered at once and columns scaled: several times faster than batched 3x3 products
+    c2w = camera.c2w.reshape(-1, 12).index_select(0, view_index).view(-1, 3, 4)
+    x, y = local[:, 0, None], local[:, 1, None]
+    directions = torch.addcmul(torch.addcmul(-c2w[:, :, 2], c2w[:, :, 0], x), c2w[:, :, 1], y)
+    return _bounded(camera, c2w[:, :, 3].contiguous(), normalize(directions, dim=-1), near, far, ndc)
 
 
 def image_rays(camera: Camera, view: int, near: float, far: float, ndc: bool = False) -> Rays:
@@ -242,12 +128,12 @@ def image_rays(camera: Camera, view: int, near: float, far: float, ndc: bool = F
     Returns:
         H * W rays in row-major order.
     """
-    device = camera.c2w.device
-    rows = torch.arange(camera.height, device=device, dtype=torch.float32).repeat_interleave(camera.width)
-    columns = torch.arange(camera.width, device=device, dtype=torch.float32).repeat(camera.height)
+    like = camera.c2w
+    rows = torch.arange(camera.height, device=like.device, dtype=like.dtype).repeat_interleave(camera.width)
+    columns = torch.arange(camera.width, device=like.device, dtype=like.dtype).repeat(camera.height)
     local = pixel_directions(camera.intrinsics[view, None], camera.distortion[view, None], columns, rows)
-    directions = torch.nn.functional.normalize(local @ camera.c2w[view, :, :3].T, dim=-1)
-    origins = camera.c2w[view, :, 3].expand_as(directions)
+    directions = normalize(local @ camera.c2w[view, :, :3].T, dim=-1)
+    origins = camera.c2w[view, :, 3].repeat(len(directions), 1)
     return _bounded(camera, origins, directions, near, far, ndc)
 
 
@@ -258,7 +144,7 @@ def ndc_rays(
 
     The frustum beyond the plane z = -1 becomes the cube [-1, 1]^3: z = -1 maps to -1, infinity to 1. Mildenhall et al.
     2020, "NeRF", appendix C, equations 25 and 26 with n = 1. There ``t'`` in [0, 1] spans the whole ray; here
-    directions are normalised and near and far multiplied by the length of the segment, so that t stays Euclidean in NDC.
+    directions are normalised and near and far multiplied by the length of the segment, so that t stays Euclidean.
 
     Args:
         origins: (N, 3) world.
@@ -271,36 +157,24 @@ def ndc_rays(
     Returns:
         N rays in NDC. A ray that does not look along -z never enters the frustum: it keeps its direction and gets
         ``near = far = 0``.
+
+    Example:
+        >>> rays = ndc_rays(torch.zeros(1, 3), torch.tensor([[0.6, 0.0, -0.8]]), 0, 1, half_width=1.5, half_height=1.0)
+        >>> rays.origins, rays.directions, rays.far
+        (tensor([[ 0.5000,  0.0000, -1.0000]]), tensor([[0., 0., 1.]]), tensor([[2.]]))
     """
-    forward = directions[:, 2:] < -_PARALLEL
-    x, y, z = torch.where(forward, directions, directions.new_tensor([0.0, 0.0, -1.0])).unbind(-1)
-    on_plane = origins - ((1 + origins[:, 2]) / z)[:, None] * torch.stack([x, y, z], -1)
-    start_x, start_y = on_plane[:, 0], on_plane[:, 1]  # divided by -z, which is 1 on the plane
-    start = torch.stack([start_x / half_width, start_y / half_height, -torch.ones_like(z)], -1)
-    span_x, span_y = -(x / z + start_x) / half_width, -(y / z + start_y) / half_height
-    span = torch.stack([span_x, span_y, torch.full_like(z, 2.0)], -1)
-    length = span.norm(dim=-1, keepdim=True)
-    unit = torch.where(forward, span / length, directions)
-    length = torch.where(forward, length, torch.zeros_like(length))
+    x, y, z = directions.unbind(-1)
+    forward = z < -_PARALLEL
+    depth = torch.where(forward, -z, torch.ones_like(z))
+    slope_x, slope_y, drop = x / depth, y / depth, origins[:, 2] + 1
+    start_x, start_y = origins[:, 0] + drop * slope_x, origins[:, 1] + drop * slope_y  # where z = -1
+    span_x, span_y = (slope_x - start_x) / half_width, (slope_y - start_y) / half_height
+    length = torch.sqrt(span_x * span_x + span_y * span_y + 4)
+    start = torch.stack([start_x / half_width, start_y / half_height, torch.full_like(z, -1)], -1)
+    unit = torch.stack([span_x / length, span_y / length, 2 / length], -1)
+    unit = unit if forward.all() else torch.where(forward[:, None], unit, directions)
+    length = (length * forward)[:, None]
     return Rays(start, unit, near * length, far * length, directions)
-
-
-def project(camera: Camera, view_index: Tensor, points: Tensor) -> PixelPositions:
-    """Find where cameras see world points; the inverse of :func:`camera_rays`.
-
-    Args:
-        camera: C views.
-        view_index: (N,) integers in [0, C).
-        points: (N, 3) world.
-
-    Returns:
-        Pixel positions and depths, (N,) each.
-    """
-    c2w = camera.c2w[view_index]
-    x, y, z = ((points - c2w[:, :, 3])[:, :, None] * c2w[:, :, :3]).sum(1).unbind(-1)
-    x, y = distort(-x / z, y / z, camera.distortion[view_index])
-    fx, fy, cx, cy = camera.intrinsics[view_index].unbind(-1)
-    return PixelPositions(x * fx + cx - 0.5, y * fy + cy - 0.5, -z)
 
 
 def _bounded(camera: Camera, origins: Tensor, directions: Tensor, near: float, far: float, ndc: bool) -> Rays:
