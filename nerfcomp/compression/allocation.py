@@ -1,0 +1,71 @@
+"""Bit allocation: which tensor gets which quantization step, and which weights get no bits at all.
+
+Notation: ``w_i`` weights, ``h_i`` their sensitivities (see `sensitivity`), ``D`` a tensor's step. A uniform quantizer's
+error has variance ``D^2 / 12``, so a tensor adds ``sum_i h_i D^2 / 12`` to the picture's mean squared error; at a given
+rate the sum over tensors is smallest where all tensors pay the same distortion per weight, ``h D^2 = const``. The step
+doubles every ``2 ** qp_density`` units of QP.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+_QP_PER_OCTAVE = 4
+
+
+def allocate_qp(
+    qp: int, weights: Mapping[str, Tensor], sensitivity: Mapping[str, Tensor], most_offset: int = 24
+) -> dict[str, int]:
+    """Spread one quality setting over tensors so that each pays the same distortion per weight.
+
+    Args:
+        qp: QP of a tensor of typical sensitivity (the geometric mean over tensors, weighted by their active weights).
+        weights: Named tensors.
+        sensitivity: Sensitivities of the same names and shapes.
+        most_offset: Largest distance of a tensor's QP from ``qp``.
+
+    Returns:
+        QP of every tensor.
+
+    >>> flat = torch.ones(8)
+    >>> allocate_qp(-20, {"a": flat, "b": flat}, {"a": flat, "b": 16 * flat})
+    {'a': -16, 'b': -24}
+    """
+    active = {name: sensitivity[name] > 0 for name in weights}
+    counts = {name: int(mask.sum()) for name, mask in active.items()}
+    logs = {
+        name: math.log2(sensitivity[name][active[name]].mean().item()) if counts[name] else None for name in weights
+    }
+    known = [(counts[name], log) for name, log in logs.items() if log is not None]
+    center = sum(n * log for n, log in known) / max(sum(n for n, _ in known), 1)
+    offsets = {
+        name: most_offset if log is None else _QP_PER_OCTAVE * 0.5 * (center - log) for name, log in logs.items()
+    }
+    return {name: qp + round(max(-most_offset, min(most_offset, offset))) for name, offset in offsets.items()}
+
+
+def zero_unimportant(weight: Tensor, sensitivity: Tensor, step: float, strength: float) -> Tensor:
+    """Set weights to zero whose loss the picture feels less than their bits cost.
+
+    At the operating point where a step ``D`` is right for a tensor of mean sensitivity ``h``, a bit buys about
+    ``h D^2 / 6`` of squared error (the slope of ``h D^2 / 12`` over ``-log2 D`` is ``h D^2 ln(2) / 6``). A weight is dropped
+    when zeroing it costs less than ``strength`` bits at that price.
+
+    Args:
+        weight: Any shape.
+        sensitivity: The same shape.
+        step: Quantization step ``D``.
+        strength: Price in bits; 0 drops only weights that nothing reads.
+
+    Returns:
+        A copy with the dropped weights at exactly 0.
+
+    >>> zero_unimportant(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 1.0]), step=0.5, strength=0.0).tolist()
+    [0.0, 1.0]
+    """
+    read = sensitivity > 0
+    mean = sensitivity[read].mean() if bool(read.any()) else sensitivity.new_zeros(())
+    price = strength * mean * step**2 * math.log(2) / 6
+    return torch.where(sensitivity * weight**2 > price, weight, torch.zeros_like(weight))
