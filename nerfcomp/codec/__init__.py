@@ -1,0 +1,37 @@
+"""Named tensors to the bytes of a ``.nfc`` file and back. Knows no networks."""
+
+from nerfcomp.codec.codec import Storage, decode, encode, unwrap
+from nerfcomp.codec.container import (
+    Container,
+    Section,
+    TensorSpec,
+    from_bytes,
+    read_container,
+    to_bytes,
+    write_container,
+)
+from nerfcomp.codec.decoder import decode_nnc
+from nerfcomp.codec.nnc import encode_nnc
+from nerfcomp.codec.quantizers import Quantized, dequantize, quantize, step_size
+from nerfcomp.codec.sandbox import Limits
+
+__all__ = [
+    "Container",
+    "Limits",
+    "Quantized",
+    "Section",
+    "Storage",
+    "TensorSpec",
+    "decode",
+    "decode_nnc",
+    "dequantize",
+    "encode",
+    "encode_nnc",
+    "from_bytes",
+    "quantize",
+    "read_container",
+    "step_size",
+    "to_bytes",
+    "unwrap",
+    "write_container",
+]

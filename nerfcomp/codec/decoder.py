@@ -1,0 +1,118 @@
+"""Decoding one NNC bitstream (ISO/IEC 15938-17), alone or as the child process of :mod:`nerfcomp.codec.sandbox`.
+
+The native decoder gets no buffer length, so on a hostile stream it may read wild memory, divide by zero or loop. This
+file therefore runs as a script of its own: it imports numpy and ``nncodec.nnc_core`` only, starts in a fraction of a
+second, limits itself before it looks at a single byte of a stream, and writes plain arrays to its standard output.
+
+Notation: a *stream* is one ``.nnc`` bitstream that holds one or more named tensors.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from nncodec import nnc_core
+
+DTYPES = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4")}
+Manifest = Sequence[tuple[str, str, tuple[int, ...]]]
+
+
+def decode_nnc(data: bytes) -> dict[str, np.ndarray]:
+    """Decode one NNC stream in this process. Only for bytes that you trust: see :mod:`nerfcomp.codec.sandbox`.
+
+    Args:
+        data: A whole ``.nnc`` bitstream.
+
+    Returns:
+        Arrays by name in coded order: float32 for quantized tensors, int32 for lossless ones.
+
+    Raises:
+        Exception: Any kind, as nncodec raises nearly every builtin one on damaged input.
+
+    >>> from nerfcomp.codec.nnc import encode_nnc
+    >>> decode_nnc(encode_nnc({"bias": np.array([0.5, -0.25], np.float32)}, qp=-20))
+    {'bias': array([ 0.5 , -0.25], dtype=float32)}
+    """
+    model_info: dict[str, Any] = {
+        "parameter_type": {},
+        "parameter_dimensions": {},
+        "parameter_index": {},
+        "block_identifier": {},
+        "topology_storage_format": None,
+        "topology_compression_format": None,
+        "performance_maps": {"mps": {}, "lps": {}},
+        "performance_map_flags": {
+            f"{scope}_{flag}_flag": {}
+            for scope in ("mps", "lps")
+            for flag in ("sparsification", "pruning", "unification", "decomposition_performance_map")
+        },
+    }
+    coded = nnc_core.coder.decode(bytearray(data), model_info, hls_stats={})
+    nnc_core.approximator.rec(coded)
+    return dict(coded["parameters"])
+
+
+def check_tensors(tensors: dict[str, np.ndarray], manifest: Manifest) -> None:
+    """Compare decoded tensors with what the file's header promised.
+
+    Args:
+        tensors: Arrays by name, as :func:`decode_nnc` returns them.
+        manifest: ``(name, dtype, shape)`` of every tensor that must be there.
+
+    Raises:
+        ValueError: A tensor is missing, foreign, of another shape or type, or holds NaN or infinity.
+    """
+    if list(tensors) != [name for name, _, _ in manifest]:
+        raise ValueError(f"it holds the tensors {list(tensors)[:8]}, but the header promises others")
+    for name, dtype, shape in manifest:
+        value = tensors[name]
+        if value.dtype != DTYPES[dtype] or value.shape != tuple(shape):
+            raise ValueError(f"tensor {name!r} is {value.dtype} {value.shape}, but the header says {dtype} {shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"tensor {name!r} holds values that are not finite")
+
+
+def limit_process(memory: int, seconds: int, output: int) -> None:
+    """Limit this process: ``memory`` bytes on top of what it holds now, ``seconds`` of CPU, ``output`` bytes a file."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits; the parent still watches the clock
+        return
+    with open("/proc/self/statm", encoding="ascii") if os.path.exists("/proc/self/statm") else open(os.devnull) as file:
+        pages = int((file.read() or "0").split()[0])
+    held = pages * resource.getpagesize()
+    wanted = ((resource.RLIMIT_AS, held + memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_FSIZE, output))
+    for kind, value in (*wanted, (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def main() -> int:
+    """Read a job from standard input and write its tensors to standard output, or one sentence to standard error."""
+    source = sys.stdin.buffer
+    output, errors = os.dup(1), os.dup(2)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)  # nncodec talks on standard output, from Python and from C++
+    os.dup2(silence, 2)
+    job = json.loads(source.readline())
+    limit_process(job["memory"], job["seconds"], job["output"])
+    try:
+        with open(output, "wb") as sink:
+            for stream in job["streams"]:
+                manifest = [(name, dtype, tuple(shape)) for name, dtype, shape in stream["tensors"]]
+                tensors = decode_nnc(source.read(stream["bytes"]))
+                check_tensors(tensors, manifest)
+                for name, dtype, _ in manifest:
+                    sink.write(np.ascontiguousarray(tensors.pop(name), dtype=DTYPES[dtype]).data)
+    except BaseException as error:  # whatever it is, the parent turns it into a sentence
+        os.write(errors, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:500])
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Adapter to nncodec: named arrays to one NNC bitstream (ISO/IEC 15938-17), numpy only.
+
+nncodec is used below its public functions: those import torchvision, pandas and sklearn, decode every unit once more
+and copy all tensors for each of them. The units are the same as theirs, byte for byte; the only choice made here is
+to skip empty rows where that is shorter. Decoding is in :mod:`nerfcomp.codec.decoder`, which stands alone.
+
+Notation: a *unit* is one length-prefixed part of the bitstream (start, model parameter set, topology, then one data
+unit for each tensor); see :mod:`nerfcomp.codec.quantizers` for qp, step and level.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from nncodec.extensions import deepCABAC
+from nncodec.nnc_core import hls, nnr_model
+from nncodec.nnc_core.coder import syntax_compiler
+from nncodec.nnc_core.hdsp.hdsp_tool import HDSP_OPTS_OFF
+
+from nerfcomp.codec.quantizers import MAX_LEVEL, QP_DENSITY, Quantized, check_qp, check_shape, quantize
+
+UNARY_LENGTH_MINUS1 = 10
+MIN_EMPTY_ROWS = 0.05
+_NAME = re.compile(r"[A-Za-z0-9_.\-/:]{1,200}")
+
+
+class _Levels(NamedTuple):
+    """What one data unit codes: int32 ``levels``; ``qp`` is None for integers that are kept as they are."""
+
+    levels: np.ndarray
+    qp: int | None
+    dependent: bool
+
+
+def encode_nnc(
+    tensors: Mapping[str, np.ndarray | Quantized],
+    qp: int | Mapping[str, int] = -32,
+    dependent: bool | Mapping[str, bool] = True,
+) -> bytes:
+    """Code named tensors into one NNC bitstream that any conforming decoder reads.
+
+    Args:
+        tensors: By name, in coded order. Float arrays are quantized, integer and bool arrays are kept exactly (as
+            int32), a :class:`Quantized` is coded as it is.
+        qp: One quantization parameter, or one for each of the float arrays by name.
+        dependent: Use dependent quantization for the float arrays: for all, or by name.
+
+    Returns:
+        The bitstream; the same bytes for the same input.
+
+    Raises:
+        ValueError: No tensor, or a name, shape, type, value or ``qp`` that the format or nncodec cannot hold.
+
+    >>> len(encode_nnc({"bias": np.array([0.5, -0.25], np.float32)}, qp=-20))
+    40
+    """
+    if not tensors:
+        raise ValueError("There is no tensor to code; give at least one.")
+    stream = bytearray()
+    for unit in _leading_units():
+        stream += _sized(hls.encode_nnr_unit_with_size_dummy(unit))
+    for index, (name, value) in enumerate(tensors.items()):
+        _check_name(name)
+        own_qp = qp.get(name) if isinstance(qp, Mapping) else qp
+        own_dependent = dependent.get(name, True) if isinstance(dependent, Mapping) else dependent
+        coded = _prepared(name, value, own_qp, own_dependent)
+        header = hls.encode_nnr_unit_with_size_dummy(_data_unit(index, name, coded))
+        stream += _sized(header + _payload(coded))
+    return bytes(stream)
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or "_G" in name or "_H" in name:
+        raise ValueError(
+            f"Tensor name {str(name)[:80]!r} cannot be coded; use 1 to 200 of A-Z a-z 0-9 _ . - / : "
+            "without '_G' and '_H', which NNC reserves for decomposed tensors."
+        )
+
+
+def _prepared(name: str, value: np.ndarray | Quantized, qp: int | None, dependent: bool) -> _Levels:
+    """Check one tensor and bring it to levels."""
+    if isinstance(value, Quantized):
+        check_qp(name, value.qp)
+        return _Levels(_checked_integers(name, value.levels), int(value.qp), bool(value.dependent))
+    value = np.asarray(value)
+    if value.dtype.kind in "iub":
+        return _Levels(_checked_integers(name, value), None, False)
+    if qp is None:
+        raise ValueError(f"Tensor {name!r} has no qp; give one for each of the float tensors.")
+    return _Levels(*quantize(value, qp, dependent, name))
+
+
+def _checked_integers(name: str, value: np.ndarray) -> np.ndarray:
+    check_shape(name, value.shape)
+    if value.dtype.kind not in "iub":
+        raise ValueError(f"Tensor {name!r} is {value.dtype}; levels must be integers.")
+    low, high = int(value.min()), int(value.max())
+    if low < -MAX_LEVEL or high > MAX_LEVEL:
+        raise ValueError(f"Tensor {name!r} spans {low} to {high}; integers up to {MAX_LEVEL} in magnitude can be kept.")
+    return np.ascontiguousarray(np.atleast_1d(value), dtype=np.int32)
+
+
+def _leading_units() -> list[dict[str, Any]]:
+    unrecognized = nnr_model.TopologyStorageFormat.NNR_TPL_UNREC
+    raw = nnr_model.TopologyCompressionFormat.NNR_PT_RAW
+    return [
+        syntax_compiler.compile_start_unit(1),
+        syntax_compiler.compile_mps({"qp_density": np.int32(QP_DENSITY)}, True, 1),
+        syntax_compiler.compile_tpl({"topology_storage_format": unrecognized, "topology_compression_format": raw}),
+    ]
+
+
+def _data_unit(index: int, name: str, coded: _Levels) -> dict[str, Any]:
+    """Describe the unit of one tensor. ``index`` is its place in the stream."""
+    unit: dict[str, Any] = syntax_compiler.compile_ndu(
+        param=name,
+        approx_data={
+            "approx_method": {name: "skip" if coded.qp is None else "uniform"},
+            "dq_flag": {name: int(coded.dependent)},
+            "scan_order": {name: 0},
+            "parameters": {name: coded.levels},
+        },
+        enc_info={
+            "cabac_unary_length_minus1": UNARY_LENGTH_MINUS1,
+            "general_profile_idc": 1,
+            "node_id_present_flag": 1,
+            "device_id": 0,
+            "mps_parent_signalling_enabled_flag": 0,
+            "parent_node_id_present_flag": 0,
+        },
+        model_info={"parameter_index": {name: index}},
+        ndu_oob=syntax_compiler.compile_ndu_oob(),
+        is_block=False,
+        cpt=0,
+        block_access=None,
+        base_params=None,
+        put_node_depths=None,
+        tensor_dims=coded.levels.shape,
+    )
+    return unit
+
+
+def _sized(unit: bytearray) -> bytearray:
+    sized, _ = hls.update_nnr_unit_size(unit)
+    assert isinstance(sized, bytearray)
+    return sized
+
+
+def _payload(coded: _Levels) -> bytes:
+    """Entropy-code one tensor; if many rows are empty, with one skip flag for each of them where that is shorter."""
+    rows = coded.levels.reshape(len(coded.levels), -1)
+    empty = np.array(~rows.any(axis=1), dtype=np.int32)
+    plain = _cabac(coded, np.zeros_like(empty), skip_rows=False)
+    if 1 in rows.shape or empty.mean() < MIN_EMPTY_ROWS:
+        return plain
+    return min(plain, _cabac(coded, empty, skip_rows=True), key=len)
+
+
+def _cabac(coded: _Levels, empty: np.ndarray, skip_rows: bool) -> bytes:
+    encoder = deepCABAC.Encoder()
+    if coded.qp is not None:
+        encoder.iae_v(6 + QP_DENSITY, coded.qp)
+    encoder.initCtxModels(UNARY_LENGTH_MINUS1 + 1, 1)
+    encoder.encodeLayer(coded.levels, int(coded.dependent), 0, 1, 0, int(skip_rows), empty, *HDSP_OPTS_OFF(), 0, 0)
+    payload: bytes = encoder.finish().tobytes()
+    return payload
