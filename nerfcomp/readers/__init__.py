@@ -1,0 +1,3 @@
+"""Scenes from disk or from a recipe, each into one ``Scene``."""
+
+from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split

@@ -1,0 +1,153 @@
+"""What a reader returns, and the geometry that readers share.
+
+``C`` views of ``H x W`` pixels. World conventions are those of ``nerfcomp.cameras``: right handed, OpenGL cameras; in
+scenes around an object z points up.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerfcomp.rays import Camera, spherical_path
+
+Split = Literal["train", "val", "test"]
+PathKind = Literal["turntable", "spiral", "auto"]
+
+# nerf_synthetic's cameras stand 4.0311 from the origin, and its objects fit into a cube of half side 1.5
+HALF_SIDE_PER_RADIUS = 1.5 / 4.031128857175551
+_NEAREST = 0.02  # of the median camera distance: what stands closer to a camera is never marched
+
+
+class Scene(NamedTuple):
+    """Posed images of one split.
+
+    Attributes:
+        images: (C, H, W, 4) uint8 RGBA, straight (not premultiplied) alpha; 255 where the file has no alpha.
+        camera: C views of H x W pixels.
+        near: Where rays begin, as ``nerfcomp.rays.camera_rays`` takes it: world units, or with ``ndc`` a fraction.
+        far: Where rays end, likewise. Box, bounds and ``ndc`` are the same in every split.
+        aabb: (2, 3) float32, least and greatest corner of the cube that is marched and encoded, in the space that is
+            marched.
+        ndc: Rays are mapped to normalised device coordinates before they are marched.
+        has_alpha: Some image has an alpha channel.
+        names: C file names, for reports.
+        split: Which split this is.
+        cascades: Number of nested cubes, each half the size of the next and the last being ``aabb``, that cover the
+            scene with detail where cameras look; 1 for a single object.
+    """
+
+    images: Tensor
+    camera: Camera
+    near: float
+    far: float
+    aabb: Tensor
+    ndc: bool
+    has_alpha: bool
+    names: tuple[str, ...]
+    split: str
+    cascades: int = 1
+
+
+class SceneReader(ABC):
+    """Turns something on disk, or a recipe, into scenes."""
+
+    @abstractmethod
+    def read(self, split: Split) -> Scene:
+        """Read one split.
+
+        Args:
+            split: Which one.
+
+        Returns:
+            The scene with its images in memory.
+
+        Raises:
+            SceneError: If anything on disk is missing, damaged or contradictory; nothing is ever skipped.
+        """
+
+    @abstractmethod
+    def path(self, kind: PathKind, n_frames: int) -> Camera:
+        """Make the cameras of a video without reading images.
+
+        Args:
+            kind: ``turntable`` circles the scene, ``spiral`` swings or climbs, ``auto`` takes what suits the scene.
+            n_frames: Number of frames, at least 1.
+
+        Returns:
+            ``n_frames`` views without lens distortion, of the size of the images.
+
+        Raises:
+            ValueError: If the scene has no such path.
+        """
+
+
+def cube(center: tuple[float, float, float], half_side: float) -> Tensor:
+    """Corners of an axis-aligned cube.
+
+    Args:
+        center: Its middle.
+        half_side: Half its side, above 0.
+
+    Returns:
+        (2, 3) float32, least and greatest corner.
+
+    Raises:
+        ValueError: If the half side is not a positive number.
+    """
+    if not 0 < half_side < math.inf:
+        raise ValueError(f"the half side of the scene's cube is {half_side}; it must be a number above 0")
+    return torch.tensor(center) + torch.tensor([[-half_side], [half_side]])
+
+
+def march_bounds(camera: Camera, aabb: Tensor) -> tuple[float, float]:
+    """Find near and far planes between which every view sees the whole cube.
+
+    Args:
+        camera: All views of the scene.
+        aabb: (2, 3) the cube.
+
+    Returns:
+        Near, at least a small fraction of the median camera distance, and far, both in world units.
+    """
+    distance = (camera.c2w[:, :, 3] - aabb.mean(0)).norm(dim=-1)
+    reach = float((aabb[1] - aabb[0]).norm()) / 2
+    near = max(float(distance.min()) - reach, _NEAREST * float(distance.median()), 1e-3 * reach)
+    return near, float(distance.max()) + reach
+
+
+def orbit(camera: Camera, center: Tensor, kind: PathKind, n_frames: int) -> Tensor:
+    """Circle around a point, z up, at the distance and elevation of the median view.
+
+    Args:
+        camera: Views to imitate.
+        center: (3,) point to look at.
+        kind: ``spiral`` climbs from the lowest tenth of the views' elevations to the highest in two turns.
+        n_frames: Number of frames.
+
+    Returns:
+        (n_frames, 3, 4) camera to world.
+    """
+    offset = camera.c2w[:, :, 3] - center
+    distance = offset.norm(dim=-1)
+    elevation = torch.asin((offset[:, 2] / distance.clamp_min(1e-9)).clamp(-1, 1))
+    low, middle, high = torch.quantile(elevation, torch.tensor([0.1, 0.5, 0.9])).tolist()
+    target = (float(center[0]), float(center[1]), float(center[2]))
+    climb = (low, high) if kind == "spiral" else middle
+    return spherical_path(n_frames, float(distance.median()), climb, target, turns=2.0 if kind == "spiral" else 1.0)
+
+
+def along(camera: Camera, poses: Tensor) -> Camera:
+    """Move the first view along a path, without its lens distortion.
+
+    Args:
+        camera: At least one view.
+        poses: (F, 3, 4) camera to world.
+
+    Returns:
+        F views.
+    """
+    intrinsics = camera.intrinsics[:1].repeat(len(poses), 1)
+    return camera._replace(c2w=poses, intrinsics=intrinsics, distortion=torch.zeros_like(intrinsics))
