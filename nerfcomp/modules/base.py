@@ -1,7 +1,6 @@
 """What the LightningModules share: a field, a warm start, one optimizer, one step, one evaluation."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -27,7 +26,7 @@ class FieldModule(LightningModule):
     """
 
     def __init__(
-        self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None, init_from: Path | None = None
+        self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None, init_from: str | None = None
     ) -> None:
         super().__init__()
         self.optimizer = optimizer

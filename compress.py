@@ -1,0 +1,198 @@
+"""Compress a trained field to one small file and back: ``python compress.py encode --ckpt CKPT --out lego.nfc``."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they speak to the authors of programs
+
+from nerfcomp import fields, readers, rendering  # isort: skip  # first: sets OpenMP's waiting before torch is loaded
+from jsonargparse import auto_cli
+
+from nerfcomp.codec import read_container, unwrap as nnc_streams
+from nerfcomp.errors import NerfcompError
+from nerfcomp.files import atomic_write
+from nerfcomp.pipeline import (
+    decode_trained,
+    evaluate_views,
+    fp32_bytes,
+    read_nfc,
+    read_trained,
+    write_checkpoint,
+    write_nfc,
+)
+from nerfcomp.pipeline.encoding import Target, encode_for
+from nerfcomp.pipeline.report import format_table, mean_result, write_csv, write_json
+from nerfcomp.pipeline.sweep import plot_sweep, run_sweep
+from nerfcomp.readers import SceneReader
+
+SHORT_NAMES = (fields, readers, rendering)
+logger = logging.getLogger("compress")
+
+
+def encode(
+    ckpt: Path,
+    out: Path,
+    qp: int = -24,
+    uniform: bool = False,
+    target_bytes: int | None = None,
+    max_psnr_drop: float | None = None,
+    reader: SceneReader | None = None,
+    force: bool = False,
+) -> None:
+    """Encode a checkpoint as a .nfc file.
+
+    Args:
+        ckpt: Checkpoint of ``train.py``, a slim ngp_pl checkpoint, or a .nfc file.
+        out: File to write.
+        qp: Quality of a tensor of typical sensitivity; 4 more doubles its quantization step. Useful: -40 to -8.
+        uniform: Give every tensor this QP instead of spreading it by how much the pictures feel each tensor.
+        target_bytes: Search the finest quality whose file is at most this large, instead of taking ``qp``.
+        max_psnr_drop: Search the coarsest quality that loses at most this many dB, measured on a few training views of
+            ``reader``.
+        reader: The scene, only needed with ``max_psnr_drop``.
+        force: Overwrite ``out``.
+    """
+    refuse_overwrite(out, force)
+    trained = read_trained(ckpt)
+    target = Target(qp, uniform, target_bytes, max_psnr_drop)
+    container = encode_for(trained, target, reader, {"source": ckpt.name})
+    size = write_nfc(container, out)
+    original = fp32_bytes(trained)
+    report(format_table(["file", "bytes", "fp32 bytes", "ratio"], [[str(out), size, original, original / size]]))
+
+
+def decode(file: Path, out: Path, trust: bool = False, force: bool = False) -> None:
+    """Decode a .nfc file to a checkpoint that ``train.py test --ckpt_path`` and ``init_from`` read.
+
+    Args:
+        file: The .nfc file.
+        out: Checkpoint to write.
+        trust: Run the native decoder without its protective child process.
+        force: Overwrite ``out``.
+    """
+    refuse_overwrite(out, force)
+    write_checkpoint(read_nfc(file, trust), out)
+    report(format_table(["file", "bytes", "checkpoint"], [[str(file), file.stat().st_size, str(out)]]))
+
+
+def evaluate(
+    file: Path, reader: SceneReader, split: str = "test", out: Path | None = None, trust: bool = False
+) -> None:
+    """Measure PSNR and SSIM of a .nfc file (or checkpoint) on the views of a scene, rendered from what is decoded.
+
+    Args:
+        file: The .nfc file, or a checkpoint.
+        reader: The scene.
+        split: ``test``, ``val`` or ``train``.
+        out: Folder for results.json and per_image.csv; beside the file, in a folder of its name, when absent.
+        trust: Run the native decoder without its protective child process.
+    """
+    if split not in ("train", "val", "test"):
+        raise NerfcompError(f"split is {split!r}; allowed are train, val and test.")
+    trained = read_nfc(file, trust) if file.suffix == ".nfc" else read_trained(file)
+    views = evaluate_views(trained, reader.read(split))  # type: ignore[arg-type]
+    mean = mean_result(views)
+    folder = out or file.with_name(f"{file.stem}_{split}")
+    size = file.stat().st_size
+    write_json(folder / "results.json", {**mean._asdict(), "bytes": size, "sections": section_bytes(file)})
+    write_csv(folder / "per_image.csv", views)
+    report(format_table(["view", "psnr", "ssim", "seconds"], [*views, ["mean", *mean[1:]]]))
+    report(f"{size:,} bytes, {fp32_bytes(trained) / size:.1f}x smaller than fp32. Written to {folder}")
+
+
+def info(file: Path) -> None:
+    """Show what a .nfc file holds, without decoding it.
+
+    Args:
+        file: The .nfc file.
+    """
+    container = read_container(file)
+    rows = [[name, kind, len(data), len(tensors)] for name, kind, data, tensors in container.sections]
+    size = file.stat().st_size
+    rows.append(["header, digest", "json", size - sum(row[2] for row in rows), 0])
+    report(format_table(["section", "kind", "bytes", "tensors"], [*rows, ["all", "", size, sum(r[3] for r in rows)]]))
+    report(f"field: {container.header['field']['class_path']} {container.header['field']['init_args']}")
+    report("".join(f"{key}: {container.header[key]}\n" for key in sorted(container.header) if key != "field").rstrip())
+
+
+def unwrap(file: Path, out: Path) -> None:
+    """Write the bare NNC bitstreams of a .nfc file, which plain nncodec decodes.
+
+    Args:
+        file: The .nfc file.
+        out: Folder for one .nnc file per section.
+    """
+    rows = []
+    for name, stream in nnc_streams(read_container(file)).items():
+        path = out / f"{name.replace('/', '_')}.nnc"
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(stream)
+        rows.append([str(path), len(stream)])
+    report(format_table(["stream", "bytes"], rows))
+
+
+def sweep(
+    ckpt: Path,
+    reader: SceneReader,
+    out: Path,
+    qps: list[int] = [-36, -32, -28, -24, -20, -16],  # noqa: B006  # never changed
+    uniform: bool = False,
+    split: str = "test",
+) -> None:
+    """Measure a rate-distortion curve: encode, decode and evaluate over several QPs.
+
+    Points that ``out`` already holds are kept, so that a sweep that was stopped goes on.
+
+    Args:
+        ckpt: Checkpoint of the field.
+        reader: The scene.
+        out: Folder for sweep.csv and sweep.png, and the files themselves.
+        qps: Qualities to measure.
+        uniform: Give every tensor the same QP.
+        split: Views to measure on: ``test``, ``val`` or ``train``.
+    """
+    trained = read_trained(ckpt)
+    points = run_sweep(trained, reader.read(split), out, qps, uniform)  # type: ignore[arg-type]
+    plot_sweep(points, out / "sweep.png")
+    report(format_table(["qp", "bytes", "ratio", "psnr", "ssim"], [point[:5] for point in points]))
+    report(f"Written to {out / 'sweep.csv'} and {out / 'sweep.png'}")
+
+
+def section_bytes(file: Path) -> dict[str, int]:
+    """Bytes of each section of a .nfc file; nothing for other files."""
+    if file.suffix != ".nfc":
+        return {}
+    return {section.name: len(section.data) for section in read_container(file).sections}
+
+
+def refuse_overwrite(path: Path, force: bool) -> None:
+    """Stop before anything a user made is lost.
+
+    Raises:
+        NerfcompError: The file exists and ``force`` was not given.
+    """
+    if path.exists() and not force:
+        raise NerfcompError(f"{path} exists already. Choose another --out, or add --force true to overwrite it.")
+
+
+def report(text: str) -> None:
+    """Show a result to the person at the keyboard."""
+    logger.info(text)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the subcommand that ``args`` (the command line when absent) name."""
+    functions = (encode, decode, evaluate, info, unwrap, sweep)
+    commands = {function.__name__: function for function in functions}
+    auto_cli(commands, args=None if args is None else list(args), as_positional=False)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        main()
+    except (NerfcompError, ValueError) as error:
+        sys.exit(f"Error: {error}")

@@ -1,0 +1,175 @@
+"""Training a radiance field from images: the teacher."""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from nerfcomp.fields import RadianceField
+from nerfcomp.modules.base import FieldModule, OptimizerFactory, SchedulerFactory, gather_rows
+from nerfcomp.optim import GridAdam
+from nerfcomp.pipeline import DESCRIPTION_KEY, SceneInfo, TrainedField, describe, read_trained, render_view
+from nerfcomp.pipeline.report import ViewResult, mean_result, write_csv, write_json
+from nerfcomp.rays import RayBatch, Rays
+from nerfcomp.rendering import Rendered, Sampler, Samples, render
+from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
+from nerfcomp.rendering.metrics import psnr
+from nerfcomp.rendering.visibility import visible_samples
+
+logger = logging.getLogger(__name__)
+_MARCHED_PER_SAMPLE = 4  # asking for a density costs about a quarter of a sample's share of a step
+_RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
+
+
+class NeRFModule(FieldModule):
+    """A radiance field trained on rays with known colours.
+
+    Args:
+        field: The field to train.
+        sampler: Chooses where along each ray the field is asked.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the schedule from the optimizer and the total number of steps.
+        rgb_loss: ``mse``, or ``huber`` (smooth L1 with its bend at 1).
+        opacity_weight: Weight of the entropy of each ray's opacity, which pushes rays to be empty or solid.
+        distortion_weight: Weight of the distortion loss of mip-NeRF 360, which pulls a ray's samples together.
+        max_samples: A step uses as many of its rays as fit in this number of samples, so that its cost stays level
+            while the empty space is still unknown.
+        init_from: Checkpoint or ``.nfc`` file that the weights start from.
+    """
+
+    def __init__(
+        self,
+        field: RadianceField,
+        sampler: Sampler,
+        optimizer: OptimizerFactory = GridAdam,
+        scheduler: SchedulerFactory | None = None,
+        rgb_loss: Literal["mse", "huber"] = "mse",
+        opacity_weight: float = 1e-3,
+        distortion_weight: float = 0.0,
+        max_samples: int = 2**18,
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__(optimizer, scheduler, init_from)
+        self.save_hyperparameters()
+        self.field = field
+        self.sampler = sampler
+        self.rgb_loss = _RGB_LOSSES[rgb_loss]
+        self.opacity_weight = opacity_weight
+        self.distortion_weight = distortion_weight
+        self.max_samples = max_samples
+        self.views: list[ViewResult] = []
+        self.scene: SceneInfo | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take the scene's box and cameras from the datamodule, or the weights from ``init_from``."""
+        scene = self.trainer.datamodule.scene  # type: ignore[attr-defined]
+        self.scene = SceneInfo.from_scene(scene, tuple(self.trainer.datamodule.background.tolist()))  # type: ignore[attr-defined]
+        if stage != "fit":
+            return
+        if self.init_from is not None:
+            start = read_trained(self.init_from)
+            self.field.load_state_dict(start.field.state_dict())
+            self.sampler.load_state_dict(start.sampler.state_dict())
+        else:
+            self.field.set_aabb(scene.aabb)
+            self.sampler.prepare(scene.aabb, scene.camera, scene.ndc)
+
+    @property
+    def trained(self) -> TrainedField:
+        """The field with all that rendering it needs."""
+        assert self.scene is not None, "set up by the trainer"
+        return TrainedField(self.field, self.sampler, self.scene)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Describe the field, so that the weights can be used without this run's configuration."""
+        checkpoint[DESCRIPTION_KEY] = describe(self.trained)
+
+    def render_image(self, rays: Rays, background: Tensor) -> Rendered:
+        """Render rays without gradients; background (3,) or (N, 3)."""
+        return self.trained.render(rays, background)
+
+    def step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Named losses of one batch of rays, with the figures that callbacks show."""
+        samples, n_rays = self.choose_samples(batch.rays)
+        rays = Rays(*(value[:n_rays] for value in batch.rays))
+        rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
+        losses = {"rgb": self.rgb_loss(rendered.rgb, batch.rgb[:n_rays])}
+        if self.opacity_weight > 0:
+            losses["opacity"] = self.opacity_weight * opacity_entropy_loss(rendered.opacity)
+        if self.distortion_weight > 0:
+            losses["distortion"] = self.distortion_weight * distortion_loss(rendered, n_rays)
+        figures = {
+            "psnr": psnr(rendered.rgb.detach(), batch.rgb[:n_rays]),
+            "samples_per_ray": torch.tensor(len(samples.t) / max(n_rays, 1)),
+            "rays": torch.tensor(float(n_rays)),
+        }
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
+
+    @torch.no_grad()
+    def choose_samples(self, rays: Rays) -> tuple[Samples, int]:
+        """Samples that light reaches, of as many leading rays as the step can afford, and the number of those rays."""
+        samples = self.sampler(rays)
+        samples = first_rays(samples, rays_within(samples, _MARCHED_PER_SAMPLE * self.max_samples))
+        samples = visible_samples(samples, self.field.density(samples.x))
+        n_rays = rays_within(samples, self.max_samples)
+        return first_rays(samples, n_rays), n_rays
+
+    def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Refresh the occupancy when due, then one step."""
+        self.sampler.update(self.global_step, self.field.density)
+        out = self.step(batch)
+        self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
+        self.log("psnr", out["psnr"], prog_bar=True, logger=False)
+        return out
+
+    def _view_step(self, batch: RayBatch) -> None:
+        self.views.append(render_view(self.trained, batch).result)
+
+    def validation_step(self, batch: RayBatch) -> None:
+        """Render one validation view."""
+        self._view_step(batch)
+
+    def test_step(self, batch: RayBatch) -> None:
+        """Render one test view."""
+        self._view_step(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over the views of all ranks."""
+        self._finish_views("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the mean and write ``results.json`` and ``per_image.csv`` into the run's folder."""
+        views = self._finish_views("test")
+        if self.trainer.is_global_zero and views:
+            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+            mean = mean_result(views)
+            write_json(folder / "results.json", {**mean._asdict(), "bytes": self._checkpoint_bytes()})
+            write_csv(folder / "per_image.csv", views)
+            logger.info("%d test views: PSNR %.3f dB, SSIM %.4f (%s)", *mean[:3], folder / "results.json")
+
+    def _finish_views(self, prefix: str) -> list[ViewResult]:
+        views = gather_rows(self.views)
+        self.views = []
+        if views:
+            mean = mean_result(views)
+            figures = {"psnr": mean.psnr, "ssim": mean.ssim, "seconds_per_image": mean.seconds}
+            self.log_dict({f"{prefix}/{key}": value for key, value in figures.items()}, rank_zero_only=False)
+        return views
+
+    def _checkpoint_bytes(self) -> int:
+        return sum(p.numel() * p.element_size() for p in self.field.parameters())
+
+
+def rays_within(samples: Samples, max_samples: int) -> int:
+    """Number of leading rays whose samples together fit in ``max_samples``; at least one."""
+    return max(1, int(torch.searchsorted(samples.offsets, max_samples, right=True)) - 1)
+
+
+def first_rays(samples: Samples, n_rays: int) -> Samples:
+    """Samples of the first ``n_rays`` rays."""
+    end = int(samples.offsets[n_rays])
+    return Samples(
+        samples.x[:end], samples.t[:end], samples.dt[:end], samples.ray_indices[:end], samples.offsets[: n_rays + 1]
+    )

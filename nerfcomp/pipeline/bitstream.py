@@ -1,0 +1,118 @@
+"""Trained fields in ``.nfc`` files: encode and decode side by side.
+
+Every parameter of the field goes through the NNC coder under the QP of its plan; large tensors (grid levels) have a
+section each, the rest shares one. The sampler's occupancy is coded exactly. The header carries the descriptions of field,
+sampler and scene, so that a file renders without any other.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfcomp import __version__
+from nerfcomp.codec import Container, Storage, decode, encode, read_container, to_bytes, write_container
+from nerfcomp.errors import ContainerError
+from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
+
+OCCUPANCY = "occupancy"
+_SHARED_SECTION = "small"
+_OWN_SECTION_FROM = 2**14  # elements; below, the header entry of a section would cost more than it structures
+
+
+class BitPlan(NamedTuple):
+    """What is written for each parameter of a field.
+
+    Attributes:
+        qp: QP of every parameter, by name.
+        weights: Values that replace the field's own (unread entries set to zero, say); by name, may be empty.
+    """
+
+    qp: dict[str, int]
+    weights: dict[str, Tensor]
+
+
+def uniform_plan(trained: TrainedField, qp: int) -> BitPlan:
+    """Give every parameter the same QP."""
+    return BitPlan({name: qp for name, _ in trained.field.named_parameters()}, {})
+
+
+def fp32_bytes(trained: TrainedField) -> int:
+    """Bytes of the field's parameters as float32: what ratios are measured against."""
+    return sum(4 * parameter.numel() for parameter in trained.field.parameters())
+
+
+def encode_trained(
+    trained: TrainedField, plan: BitPlan, provenance: Mapping[str, Any] | None = None
+) -> Container:
+    """Encode a field with all that rendering it needs.
+
+    Args:
+        trained: Field, sampler and scene.
+        plan: QP and values of every parameter.
+        provenance: JSON values to keep in the header, such as the training command and measured PSNR.
+
+    Returns:
+        The container; the same bytes for the same input.
+
+    Raises:
+        ValueError: A value cannot be coded (not finite, or too large for its QP).
+    """
+    tensors: dict[str, np.ndarray] = {}
+    storage: dict[str, Storage] = {}
+    for name, parameter in trained.field.named_parameters():
+        value = plan.weights.get(name, parameter).detach().cpu().float()
+        tensors[name] = value.numpy()
+        section = name.removesuffix(".weight") if value.numel() >= _OWN_SECTION_FROM else _SHARED_SECTION
+        storage[name] = Storage(section, plan.qp[name])
+    tensors[OCCUPANCY] = trained.sampler.occupied.cpu().numpy()
+    storage[OCCUPANCY] = Storage(OCCUPANCY)
+    scene = trained.scene._replace(poses=trained.scene.poses[:1])
+    header = {**describe(trained._replace(scene=scene)), "writer": f"nerfcomp {__version__}"}
+    return Container(header | ({"provenance": dict(provenance)} if provenance else {}), encode(tensors, storage))
+
+
+def decode_trained(container: Container, trust: bool = False) -> TrainedField:
+    """Decode a field, ready to render.
+
+    Args:
+        container: A checked container.
+        trust: Run the native decoder in this process instead of a limited child.
+
+    Returns:
+        Field, sampler and scene.
+
+    Raises:
+        ContainerError: The file does not hold exactly the tensors that its field needs.
+    """
+    trained = rebuild(container.header)
+    expected = {name: tuple(parameter.shape) for name, parameter in trained.field.named_parameters()}
+    expected[OCCUPANCY] = tuple(trained.sampler.occupied.shape)
+    promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}
+    if promised != expected:
+        wrong = sorted(name for name in promised.keys() | expected.keys() if promised.get(name) != expected.get(name))
+        raise ContainerError(f"The file's tensors do not fit its {type(trained.field).__name__}: {', '.join(wrong[:8])}.")
+    tensors = decode(container, trust)
+    with torch.no_grad():
+        for name, parameter in trained.field.named_parameters():
+            parameter.copy_(torch.from_numpy(tensors[name]).reshape(parameter.shape))
+    trained.sampler.set_occupied(torch.from_numpy(tensors[OCCUPANCY]))
+    return trained
+
+
+def write_nfc(container: Container, path: str | Path) -> int:
+    """Write a container under its final name, whole or not at all; returns its bytes."""
+    write_container(container, path)
+    return len(to_bytes(container))
+
+
+def read_nfc(path: str | Path, trust: bool = False) -> TrainedField:
+    """Read and decode a ``.nfc`` file.
+
+    Raises:
+        ContainerError: The file is missing, damaged or not allowed.
+    """
+    return decode_trained(read_container(path), trust)

@@ -1,0 +1,87 @@
+"""Trained fields in checkpoints: those of ``train.py`` and those of ngp_pl.
+
+A checkpoint of ours is a Lightning checkpoint with one more key, ``trained``: the description from which field, sampler
+and scene are rebuilt without the command line that made them. Weights stand in ``state_dict`` under ``field.`` and
+``sampler.``.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nerfcomp.errors import CheckpointError
+from nerfcomp.files import atomic_write
+from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
+
+DESCRIPTION_KEY = "trained"
+_LIGHTNING_VERSION = "2.6.0"  # format that the keys below follow; Lightning migrates older ones
+
+
+def load_file(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's dictionary, tensors and plain values only.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or holds pickled code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}. Train one with `python train.py fit` or mend the path.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is not a readable checkpoint of tensors and plain values: {reason}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}; a checkpoint is a dictionary.")
+    return content
+
+
+def load_weights(module: nn.Module, state: dict[str, Any], prefix: str, path: str | Path) -> None:
+    """Copy the tensors under ``prefix`` into ``module``; all of them must fit.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    try:
+        module.load_state_dict(own)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"The weights in {path} do not fit the {type(module).__name__} it describes: {error}") from error
+
+
+def read_checkpoint(path: str | Path) -> TrainedField:
+    """Rebuild the trained field of a checkpoint that ``train.py`` or `write_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another kind.
+        ContainerError: It describes a class that may not be built.
+    """
+    content = load_file(path)
+    if DESCRIPTION_KEY not in content or "state_dict" not in content:
+        raise CheckpointError(
+            f"{path} does not describe a trained field (its keys are {sorted(map(str, content))[:8]}). "
+            "Give a checkpoint of `python train.py fit`, or a slim ngp_pl checkpoint."
+        )
+    trained = rebuild(content[DESCRIPTION_KEY])
+    load_weights(trained.field, content["state_dict"], "field.", path)
+    load_weights(trained.sampler, content["state_dict"], "sampler.", path)
+    return trained
+
+
+def write_checkpoint(trained: TrainedField, path: str | Path) -> None:
+    """Write a checkpoint that ``train.py test --ckpt_path`` and ``init_from`` read; it holds no optimizer state."""
+    state = {f"field.{key}": value for key, value in trained.field.state_dict().items()}
+    state |= {f"sampler.{key}": value for key, value in trained.sampler.state_dict().items()}
+    content = {
+        "pytorch-lightning_version": _LIGHTNING_VERSION,
+        "epoch": 0,
+        "global_step": 0,
+        "loops": {},
+        "state_dict": state,
+        DESCRIPTION_KEY: describe(trained),
+    }
+    with atomic_write(path) as temporary:
+        torch.save(content, temporary)

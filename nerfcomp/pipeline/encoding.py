@@ -1,0 +1,106 @@
+"""Encoding a trained field to a quality, a size or a loss."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from nerfcomp.codec import Container, to_bytes
+from nerfcomp.compression import largest_passing
+from nerfcomp.errors import NerfcompError
+from nerfcomp.pipeline.bitstream import BitPlan, decode_trained, encode_trained, uniform_plan
+from nerfcomp.pipeline.evaluate import evaluate_views
+from nerfcomp.pipeline.plan import field_sensitivity, plan_bits
+from nerfcomp.pipeline.report import mean_result
+from nerfcomp.pipeline.trained import TrainedField
+from nerfcomp.readers.scene import Scene, SceneReader
+
+FINEST_QP, COARSEST_QP = -56, 0
+_SEARCH_VIEWS = 4
+
+
+class Target(NamedTuple):
+    """What an encoding aims at: a QP, or the best QP under one limit."""
+
+    qp: int = -24
+    uniform: bool = False  # the same QP for every tensor
+    target_bytes: int | None = None
+    max_psnr_drop: float | None = None  # dB on training views
+
+
+class Planner:
+    """Plans of one field at any QP; measures sensitivities once, when first needed.
+
+    Args:
+        trained: The field.
+        uniform: Give every tensor the same QP.
+    """
+
+    def __init__(self, trained: TrainedField, uniform: bool) -> None:
+        self.trained = trained
+        self.sensitivity: dict[str, torch.Tensor] | None = None if uniform else field_sensitivity(trained)
+
+    def plan(self, qp: int) -> BitPlan:
+        """Plan at a QP."""
+        if self.sensitivity is None:
+            return uniform_plan(self.trained, qp)
+        return plan_bits(self.trained, qp, self.sensitivity, drop=DROP_BITS)
+
+
+DROP_BITS = 0.0
+
+
+def encode_for(
+    trained: TrainedField,
+    target: Target,
+    reader: SceneReader | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Container:
+    """Encode a field to a target.
+
+    Args:
+        trained: The field.
+        target: QP or limit.
+        reader: The scene, needed for a limit in dB.
+        provenance: Kept in the header.
+
+    Returns:
+        The container.
+
+    Raises:
+        NerfcompError: Both limits at once, or a limit in dB without a scene.
+        ValueError: No QP meets the limit.
+    """
+    if target.target_bytes is not None and target.max_psnr_drop is not None:
+        raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
+    planner = Planner(trained, target.uniform)
+
+    def container(qp: int) -> Container:
+        return encode_trained(trained, planner.plan(qp), {**(provenance or {}), "qp": qp, "uniform": target.uniform})
+
+    if target.target_bytes is not None:
+        limit = target.target_bytes
+        return container(-largest_passing(lambda q: len(to_bytes(container(-q))) <= limit, -COARSEST_QP, -FINEST_QP))
+    if target.max_psnr_drop is not None:
+        if reader is None:
+            raise NerfcompError("max_psnr_drop is measured on training views; name the scene with --reader.")
+        views = some_views(reader.read("train"), _SEARCH_VIEWS)
+        floor = mean_result(evaluate_views(trained, views)).psnr - target.max_psnr_drop
+        return container(
+            largest_passing(
+                lambda qp: mean_result(evaluate_views(decode_trained(container(qp), trust=True), views)).psnr >= floor,
+                FINEST_QP,
+                COARSEST_QP,
+            )
+        )
+    return container(target.qp)
+
+
+def some_views(scene: Scene, count: int) -> Scene:
+    """Evenly spread views of a scene, ``count`` at most."""
+    kept = sorted({turn * len(scene.names) // count for turn in range(count)})
+    camera = scene.camera
+    chosen = camera._replace(
+        c2w=camera.c2w[kept], intrinsics=camera.intrinsics[kept], distortion=camera.distortion[kept]
+    )
+    return scene._replace(images=scene.images[kept], camera=chosen, names=tuple(scene.names[view] for view in kept))

@@ -1,0 +1,67 @@
+"""Rendering whole views and comparing them with the truth."""
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from nerfcomp.pipeline.report import ViewResult
+from nerfcomp.pipeline.trained import TrainedField
+from nerfcomp.rays import RayBatch, image_rays
+from nerfcomp.readers.scene import Scene
+from nerfcomp.rendering import Rendered
+from nerfcomp.rendering.metrics import image_quality
+
+
+class RenderedView(NamedTuple):
+    """One rendered view and what it is worth."""
+
+    rendered: Rendered
+    result: ViewResult
+
+
+def view_batches(scene: Scene, background: Tensor) -> Iterator[RayBatch]:
+    """Whole views of a scene, composited over ``background`` (3,)."""
+    camera = scene.camera
+    for view, name in enumerate(scene.names):
+        rgba = scene.images[view].reshape(-1, 4).float() / 255
+        rgb = torch.lerp(background.expand(len(rgba), 3), rgba[:, :3], rgba[:, 3:])
+        rays = image_rays(camera, view, scene.near, scene.far, scene.ndc)
+        yield RayBatch(rays, rgb, background.expand(len(rgba), 3), camera.height, camera.width, name)
+
+
+def render_view(trained: TrainedField, batch: RayBatch) -> RenderedView:
+    """Render one whole view and measure it.
+
+    Args:
+        trained: The field.
+        batch: Rays and true colours of a whole image.
+
+    Returns:
+        The rendering, and PSNR, SSIM and seconds.
+    """
+    start = time.perf_counter()
+    rendered = trained.render(batch.rays, batch.background)
+    seconds = time.perf_counter() - start
+    shape = (batch.height, batch.width, 3)
+    quality = image_quality(rendered.rgb.reshape(shape), batch.rgb.reshape(shape))
+    return RenderedView(rendered, ViewResult(batch.name, quality.psnr, quality.ssim, seconds))
+
+
+def evaluate_views(trained: TrainedField, scene: Scene, label: str = "render") -> list[ViewResult]:
+    """Render and measure every view of a scene.
+
+    Args:
+        trained: The field.
+        scene: Views with truth.
+        label: Text of the progress bar.
+
+    Returns:
+        One result per view, in the scene's order.
+    """
+    background = torch.tensor(trained.scene.background)
+    batches = tqdm(view_batches(scene, background), label, len(scene.names), unit="view", leave=False)
+    return [render_view(trained, batch).result for batch in batches]

@@ -1,0 +1,80 @@
+"""Deciding what each parameter of a trained field costs, from what its pictures feel. No image of the scene is read."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nerfcomp.codec import step_size
+from nerfcomp.compression import allocate_qp, measure_sensitivity, zero_unimportant
+from nerfcomp.pipeline.bitstream import BitPlan
+from nerfcomp.pipeline.trained import TrainedField
+from nerfcomp.rays import Rays, camera_rays
+from nerfcomp.rendering import render
+from nerfcomp.rendering.visibility import visible_samples
+
+
+def random_rays(trained: TrainedField, count: int, generator: torch.Generator) -> Rays:
+    """Draw rays through random pixels of the scene's known poses.
+
+    Args:
+        trained: The field whose scene knows the poses.
+        count: Number of rays.
+        generator: Source of randomness.
+
+    Returns:
+        ``count`` rays.
+    """
+    scene, camera = trained.scene, trained.scene.camera
+    view = torch.randint(len(scene.poses), (count,), generator=generator)
+    x = torch.rand(count, generator=generator) * (scene.width - 1)
+    y = torch.rand(count, generator=generator) * (scene.height - 1)
+    return camera_rays(camera, view, x, y, scene.near, scene.far, scene.ndc)
+
+
+def field_sensitivity(
+    trained: TrainedField, batches: int = 32, rays_per_batch: int = 8192, seed: int = 0
+) -> dict[str, Tensor]:
+    """Measure how much each weight of a field matters to the pictures from its known poses.
+
+    Args:
+        trained: Field, sampler and scene.
+        batches: Number of random batches.
+        rays_per_batch: Rays in each.
+        seed: Of the rays and the estimator.
+
+    Returns:
+        Sensitivities by parameter name (see `measure_sensitivity`).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    background = torch.tensor(trained.scene.background)
+
+    def batch() -> Tensor:
+        rays = random_rays(trained, rays_per_batch, generator)
+        samples = trained.sampler(rays)
+        with torch.no_grad():
+            samples = visible_samples(samples, trained.field.density(samples.x))
+        return render(trained.field.shade, rays, samples, background).rgb
+
+    calls: list[Callable[[], Tensor]] = [batch] * batches
+    return measure_sensitivity(calls, dict(trained.field.named_parameters()), generator)
+
+
+def plan_bits(trained: TrainedField, qp: int, sensitivity: dict[str, Tensor], drop: float = 0.0) -> BitPlan:
+    """Spread one quality setting over the parameters.
+
+    Args:
+        trained: The field.
+        qp: QP of a tensor of typical sensitivity.
+        sensitivity: Of every parameter, from `field_sensitivity`.
+        drop: Bits that a weight must be worth to be kept; 0 drops only weights that no ray reads.
+
+    Returns:
+        The plan that `encode_trained` writes.
+    """
+    weights = {name: parameter.detach() for name, parameter in trained.field.named_parameters()}
+    qps = allocate_qp(qp, weights, sensitivity)
+    kept = {
+        name: zero_unimportant(value, sensitivity[name], step_size(qps[name]), drop) for name, value in weights.items()
+    }
+    return BitPlan(qps, kept)

@@ -1,0 +1,144 @@
+"""A trained field with everything that rendering it needs: the unit that checkpoints and bitstreams carry."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerfcomp.descriptions import Description
+from nerfcomp.errors import CheckpointError
+from nerfcomp.fields import RadianceField, build_field, describe_field
+from nerfcomp.rays import Camera, Rays
+from nerfcomp.readers.scene import Scene
+from nerfcomp.rendering import Rendered, Sampler, build_sampler, describe_sampler, render_image
+
+
+class SceneInfo(NamedTuple):
+    """What a renderer must know of the scene once the images are gone; plain JSON values.
+
+    Attributes:
+        aabb: Minimum and maximum corner of the cube, in world units (NDC for forward-facing scenes).
+        near: Nearest distance along a ray, in world units.
+        far: Farthest distance, likewise.
+        ndc: Rays are mapped to NDC before they are marched.
+        background: Colour behind the scene, three values in [0, 1].
+        height: Rows of the scene's images.
+        width: Columns of the scene's images.
+        intrinsics: fx, fy, cx, cy in pixels.
+        distortion: OpenCV's k1, k2, p1, p2.
+        poses: Camera-to-world of views that show the scene, twelve row-major values each; the first is the home view.
+    """
+
+    aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
+    near: float
+    far: float
+    ndc: bool
+    background: tuple[float, float, float]
+    height: int
+    width: int
+    intrinsics: tuple[float, float, float, float]
+    distortion: tuple[float, float, float, float]
+    poses: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def from_scene(cls, scene: Scene, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> "SceneInfo":
+        """Keep what rendering needs of ``scene``."""
+        camera = scene.camera
+        corners = [tuple(corner) for corner in scene.aabb.tolist()]
+        return cls(
+            (corners[0], corners[1]),
+            float(scene.near),
+            float(scene.far),
+            bool(scene.ndc),
+            background,
+            int(camera.height),
+            int(camera.width),
+            tuple(camera.intrinsics[0].tolist()),
+            tuple(camera.distortion[0].tolist()),
+            tuple(tuple(round(value, 6) for value in pose) for pose in camera.c2w.flatten(1).tolist()),
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SceneInfo":
+        """Rebuild from a file's JSON object.
+
+        Raises:
+            ValueError: A key is missing, unknown or holds something that cannot be rendered.
+        """
+        if set(values) != set(cls._fields):
+            raise ValueError(f"The scene needs exactly the keys {list(cls._fields)}, got {sorted(values)}.")
+        aabb = torch.tensor(values["aabb"], dtype=torch.float64)
+        lengths = {"background": (3,), "intrinsics": (4,), "distortion": (4,), "poses": (len(values["poses"]), 12)}
+        numbers = {key: torch.tensor(values[key], dtype=torch.float64) for key in lengths}
+        sane = aabb.shape == (2, 3) and bool((aabb[1] > aabb[0]).all()) and bool(torch.isfinite(aabb).all())
+        sane = sane and all(v.shape == lengths[k] and bool(torch.isfinite(v).all()) for k, v in numbers.items())
+        sane = sane and all(isinstance(values[k], int) and 1 <= values[k] <= 2**15 for k in ("height", "width"))
+        sane = sane and len(values["poses"]) > 0 and isinstance(values["ndc"], bool) and 0.0 <= float(values["near"]) < float(values["far"]) < 1e9
+        if not sane or bool((numbers["intrinsics"][:2] <= 0).any()):
+            raise ValueError("The scene's box, distances, camera or image size cannot be rendered.")
+        corners = [tuple(corner) for corner in aabb.tolist()]
+        tuples = {key: tuple(value.tolist()) for key, value in numbers.items()}
+        tuples["poses"] = tuple(tuple(pose) for pose in numbers["poses"].tolist())
+        return cls(**{**values, **tuples, "aabb": (corners[0], corners[1])})
+
+    @property
+    def camera(self) -> Camera:
+        """All poses, with the intrinsics of the home view."""
+        count = len(self.poses)
+        return Camera(
+            torch.tensor(self.poses).reshape(count, 3, 4),
+            torch.tensor([self.intrinsics]).expand(count, 4).contiguous(),
+            torch.tensor([self.distortion]).expand(count, 4).contiguous(),
+            self.height,
+            self.width,
+        )
+
+
+class TrainedField(NamedTuple):
+    """A field, the sampler that knows its empty space, and the scene they were trained on."""
+
+    field: RadianceField
+    sampler: Sampler
+    scene: SceneInfo
+
+    def render(self, rays: Rays, background: Tensor | None = None) -> Rendered:
+        """Render rays as one image part, without gradients.
+
+        Args:
+            rays: N rays.
+            background: (3,) or (N, 3) in [0, 1]; the scene's own when absent.
+
+        Returns:
+            Colour (N, 3), depth (N,) and opacity (N,).
+        """
+        if background is None:
+            background = torch.tensor(self.scene.background, device=rays.origins.device)
+        return render_image(self.field.shade, rays, self.sampler, background)
+
+
+def describe(trained: TrainedField) -> dict[str, Any]:
+    """Say in JSON values how ``trained`` is rebuilt, weights apart."""
+    return {
+        "field": describe_field(trained.field)._asdict(),
+        "sampler": describe_sampler(trained.sampler)._asdict(),
+        "scene": trained.scene._asdict(),
+    }
+
+
+def rebuild(description: Mapping[str, Any]) -> TrainedField:
+    """Build an untrained twin of what `describe` described.
+
+    Raises:
+        ContainerError: A class is not ours or its arguments do not fit.
+        CheckpointError: The description lacks a part.
+    """
+    try:
+        field_description = Description.from_json(description["field"])
+        sampler_description = Description.from_json(description["sampler"])
+        scene = SceneInfo.from_json(description["scene"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"The description of the trained field is incomplete or wrong: {error}") from error
+    field = build_field(field_description)
+    field.set_aabb(torch.tensor(scene.aabb))
+    return TrainedField(field, build_sampler(sampler_description, field.aabb), scene)
