@@ -47,7 +47,7 @@ def render_view(trained: TrainedField, batch: RayBatch) -> RenderedView:
     rendered = trained.render(batch.rays, batch.background)
     seconds = time.perf_counter() - start
     shape = (batch.height, batch.width, 3)
-    quality = image_quality(rendered.rgb.reshape(shape), batch.rgb.reshape(shape))
+    quality = image_quality(rendered.rgb.float().reshape(shape), batch.rgb.to(rendered.rgb.device).reshape(shape))
     return RenderedView(rendered, ViewResult(batch.name, quality.psnr, quality.ssim, seconds))
 
 

@@ -47,10 +47,11 @@ def field_sensitivity(
         Sensitivities by parameter name (see `measure_sensitivity`).
     """
     generator = torch.Generator().manual_seed(seed)
-    background = torch.tensor(trained.scene.background)
+    device = trained.device
+    background = torch.tensor(trained.scene.background, device=device)
 
     def batch() -> Tensor:
-        rays = random_rays(trained, rays_per_batch, generator)
+        rays = Rays(*(part.to(device) for part in random_rays(trained, rays_per_batch, generator)))
         samples = trained.sampler(rays)
         with torch.no_grad():
             samples = visible_samples(samples, trained.field.density(samples.x))

@@ -103,18 +103,28 @@ class TrainedField(NamedTuple):
     scene: SceneInfo
 
     def render(self, rays: Rays, background: Tensor | None = None) -> Rendered:
-        """Render rays as one image part, without gradients.
+        """Render rays on the field's device, without gradients.
 
         Args:
-            rays: N rays.
+            rays: N rays, on any device.
             background: (3,) or (N, 3) in [0, 1]; the scene's own when absent.
 
         Returns:
-            Colour (N, 3), depth (N,) and opacity (N,).
+            Colour (N, 3), depth (N,) and opacity (N,), on the field's device.
         """
         if background is None:
-            background = torch.tensor(self.scene.background, device=rays.origins.device)
-        return render_image(self.field.shade, rays, self.sampler, background)
+            background = torch.tensor(self.scene.background)
+        rays = Rays(*(part.to(self.device) for part in rays))
+        return render_image(self.field.shade, rays, self.sampler, background.to(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field computes."""
+        return self.field.aabb.device
+
+    def to(self, device: torch.device) -> "TrainedField":
+        """Move field and sampler, in place."""
+        return self._replace(field=self.field.to(device), sampler=self.sampler.to(device))
 
 
 def describe(trained: TrainedField) -> dict[str, Any]:

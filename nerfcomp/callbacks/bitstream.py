@@ -1,0 +1,89 @@
+"""Writing the field as a bitstream while it trains, and measuring what a receiver of that file would see."""
+
+import logging
+from pathlib import Path
+
+from lightning import Callback, LightningModule, Trainer
+
+from nerfcomp.pipeline import evaluate_views, fp32_bytes, read_nfc, write_nfc
+from nerfcomp.pipeline.encoding import Target, encode_for, some_views
+from nerfcomp.pipeline.report import mean_result, write_json
+
+logger = logging.getLogger(__name__)
+
+
+class BitstreamExport(Callback):
+    """Encode, decode and evaluate the decoded field at chosen steps and at the end of training.
+
+    Files go to ``<log_dir>/bitstreams/step<step>.nfc`` with a ``.json`` of the figures beside each; TensorBoard gets
+    ``bitstream/bytes``, ``bitstream/ratio``, ``bitstream/psnr`` (of the decoded file), ``bitstream/psnr_fp32`` and
+    ``bitstream/psnr_drop``, all on the same validation views.
+
+    Args:
+        every_n_steps: Also export every so many steps; only at the end when absent.
+        at_end: Export when training ends.
+        qp: Quality, see ``compress.py encode``.
+        uniform: Give every tensor the same QP.
+        views: Validation views to measure on, evenly spread.
+
+    Raises:
+        ValueError: A number of steps or views below 1.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int | None = None,
+        at_end: bool = True,
+        qp: int = -24,
+        uniform: bool = False,
+        views: int = 4,
+    ) -> None:
+        if views < 1 or (every_n_steps is not None and every_n_steps < 1):
+            raise ValueError(f"BitstreamExport needs every_n_steps and views >= 1, got {every_n_steps} and {views}.")
+        self.every_n_steps = every_n_steps
+        self.at_end = at_end
+        self.target = Target(qp, uniform)
+        self.views = views
+        self._last = -1
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        """Export when due."""
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._last:
+            self.export(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export the finished field."""
+        if self.at_end and trainer.global_step != self._last:
+            self.export(trainer, pl_module)
+
+    def export(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write, decode, measure and log on rank zero; the other ranks wait."""
+        self._last = trainer.global_step
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            folder = Path(trainer.log_dir or trainer.default_root_dir) / "bitstreams"
+            path = folder / f"step{trainer.global_step:07d}.nfc"
+            figures = self.measure(trainer, pl_module, path)
+            write_json(path.with_suffix(".json"), figures)
+            for log in trainer.loggers:
+                log.log_metrics({f"bitstream/{key}": value for key, value in figures.items()}, trainer.global_step)
+            logger.info(
+                "%s: %d bytes, %.1fx below fp32, PSNR %.2f dB (fp32 %.2f dB)",
+                *(path, int(figures["bytes"]), figures["ratio"], figures["psnr"], figures["psnr_fp32"]),
+            )
+        trainer.strategy.barrier("bitstream export")
+
+    def measure(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> dict[str, float]:
+        """Encode to ``path`` and compare the decoded file with the field in memory."""
+        trained = pl_module.trained  # type: ignore[union-attr]
+        scene = some_views(trainer.datamodule.split("val"), self.views)  # type: ignore[attr-defined]
+        size = write_nfc(encode_for(trained, self.target, provenance={"step": trainer.global_step}), path)
+        before = mean_result(evaluate_views(trained, scene, "fp32"))
+        after = mean_result(evaluate_views(read_nfc(path).to(trained.device), scene, "decoded"))
+        return {
+            "bytes": size,
+            "ratio": fp32_bytes(trained) / size,
+            "psnr": after.psnr,
+            "ssim": after.ssim,
+            "psnr_fp32": before.psnr,
+            "psnr_drop": before.psnr - after.psnr,
+        }
