@@ -1,3 +1,6 @@
 """Scenes from disk or from a recipe, each into one ``Scene``."""
 
+from nerfcomp.readers.blender import BlenderReader
+from nerfcomp.readers.llff import LLFFReader
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
+from nerfcomp.readers.transforms import TransformsReader

@@ -160,16 +160,12 @@ def decode_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     with _opened(path) as image:
         if (image.height, image.width) != (height, width):
             raise SceneError(f"{path} changed while it was read. Start again when nothing writes to the scene.")
+        grey = image.mode.startswith("I")
         try:
-            if image.mode.startswith("I"):
-                grey = _eight_bits(path, np.asarray(image))
-                return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
-            rgba: NDArray[np.uint8] = np.asarray(image.convert("RGBA"))
-            return rgba
-        except SceneError:
-            raise
+            pixels = np.asarray(image if grey else image.convert("RGBA"))
         except Exception as error:  # decoders raise whatever the damage leads to: OSError, SyntaxError, struct.error...
             raise SceneError(f"{path} is damaged and cannot be decoded ({error}). Restore the file.") from error
+    return _grey_to_rgba(path, pixels) if grey else pixels
 
 
 def area_average(rgba: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
@@ -193,16 +189,17 @@ def area_average(rgba: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
             color += part[..., :3] * part[..., 3:]
             alpha += part[..., 3:]
     straight = (color + alpha // 2) // np.maximum(alpha, 1)
-    return np.concatenate([straight, (alpha + factor**2 // 2) // factor**2], -1).astype(np.uint8)
+    average: NDArray[np.uint8] = np.concatenate([straight, (alpha + factor**2 // 2) // factor**2], -1).astype(np.uint8)
+    return average
 
 
-def _eight_bits(path: Path, grey: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Reduce 16-bit grey values to 8 bits."""
-    values = grey.astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise SceneError(f"{path} has grey values from {values.min()} to {values.max()}; 0 to 65535 can be read.")
-    narrow: NDArray[np.uint8] = ((values + 128) // 257).astype(np.uint8)
-    return narrow
+def _grey_to_rgba(path: Path, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Reduce 16-bit grey values to 8 bits and repeat them."""
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise SceneError(f"{path} has grey values from {wide.min()} to {wide.max()}; 0 to 65535 can be read.")
+    grey: NDArray[np.uint8] = ((wide + 128) // 257).astype(np.uint8)
+    return np.stack([grey, grey, grey, np.full_like(grey, 255)], -1)
 
 
 def _opened(path: Path) -> Image.Image:

@@ -5,14 +5,17 @@ A child of :class:`PosedImageReader` lists files, poses, splits and bounds; read
 
 import logging
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import Camera
-from nerfcomp.readers.images import load_images
+from nerfcomp.rays import Camera, spiral_path
+from nerfcomp.readers.alignment import average_pose, focus_point, relative_to
+from nerfcomp.readers.images import find_image, load_images
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, orbit
 
 logger = logging.getLogger(__name__)
@@ -81,7 +84,7 @@ class PosedImageReader(SceneReader):
                 len(chosen),
                 len(views.splits["test"]),
             )
-        files = [views.files[view] for view in chosen]
+        files = [find_image(views.files[view]) for view in chosen]
         pixels = load_images(files, views.camera.height, views.camera.width, views.downscale)
         camera = downscaled(select_views(views.camera, chosen), views.downscale)
         names = tuple(file.name for file in files)
@@ -91,10 +94,15 @@ class PosedImageReader(SceneReader):
         )  # fmt: skip
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
-        """Circle (``turntable``, ``auto``) or climb in two turns (``spiral``) around the middle of the box."""
+        """Circle around the middle of the box, or climb around it in two turns (``spiral``).
+
+        Where cameras do not look at a common point, ``spiral`` and ``auto`` swing around their mean pose instead.
+        """
         views = self.views()
-        poses = orbit(views.camera, views.aabb.mean(0), kind, n_frames)
-        return along(downscaled(views.camera, views.downscale), poses)
+        camera = downscaled(views.camera, views.downscale)
+        if kind != "turntable" and len(camera.c2w) > 1 and focus_point(camera.c2w.double()) is None:
+            return along(camera, swing(camera.c2w, n_frames))
+        return along(camera, orbit(camera, views.aabb.mean(0), kind, n_frames))
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""
@@ -119,3 +127,60 @@ def spread(indices: list[int], limit: int) -> list[int]:
     """Take at most ``limit`` of the indices, evenly spread, beginning with the first."""
     count = min(limit, len(indices))
     return [indices[turn * len(indices) // count] for turn in range(count)]
+
+
+def swing(c2w: Tensor, n_frames: int) -> Tensor:
+    """Swing around the mean pose with the spread of 90 % of the views, focused at four times that.
+
+    Args:
+        c2w: (V, 3, 4) poses to imitate.
+        n_frames: Number of frames.
+
+    Returns:
+        (n_frames, 3, 4) camera to world.
+    """
+    middle = average_pose(c2w)
+    x, y, z = torch.quantile(relative_to(c2w, middle)[:, :, 3].abs(), 0.9, dim=0).tolist()
+    return spiral_path(middle, (x, y, z), max(4 * max(x, y, z), 1e-3), n_frames)
+
+
+def make_splits(
+    train: list[int], val: list[int], test: list[int], val_hold: int = 0, val_views: int = 4
+) -> dict[Split, list[int]]:
+    """Decide which views validate.
+
+    Args:
+        train: Indices of the training views.
+        val: Indices of the scene's own validation views, perhaps none.
+        test: Indices of the test views.
+        val_hold: Take every so-manieth training view for validation instead; 0 for none.
+        val_views: Without any of these, show so many test views.
+
+    Returns:
+        Indices per split; those of ``val`` are test views in the last case only.
+    """
+    if val_hold:
+        held = train[::val_hold]
+        return {"train": [view for view in train if view not in held], "val": held, "test": test}
+    return {"train": train, "val": val or spread(test, val_views), "test": test}
+
+
+def join_cameras(cameras: Sequence[Camera]) -> Camera:
+    """Put the views of several cameras of one image size behind each other."""
+    c2w, intrinsics, distortion = (torch.cat(parts) for parts in zip(*(camera[:3] for camera in cameras)))
+    return cameras[0]._replace(c2w=c2w, intrinsics=intrinsics, distortion=distortion)
+
+
+def require_at_least(least: int, **numbers: int) -> None:
+    """Check arguments of a reader.
+
+    Args:
+        least: Smallest allowed value.
+        **numbers: Name and value of each argument.
+
+    Raises:
+        ValueError: If one is smaller.
+    """
+    for name, value in numbers.items():
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
