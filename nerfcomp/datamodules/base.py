@@ -1,0 +1,58 @@
+"""What every datamodule over one scene offers to modules and callbacks."""
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from nerfcomp.rays import Camera
+from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
+
+_SPLITS: dict[str, tuple[Split, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("train",),
+}
+
+
+class SceneDataModule(LightningDataModule):
+    """Base of the datamodules that read one scene.
+
+    Args:
+        reader: Reads the scene from disk, or makes it.
+    """
+
+    def __init__(self, reader: SceneReader) -> None:
+        super().__init__()
+        self.reader = reader
+        self._scenes: dict[Split, Scene] = {}
+        self._main: Split = "train"
+
+    def setup(self, stage: str) -> None:
+        """Read the splits that ``stage`` needs, once."""
+        for split in _SPLITS[stage]:
+            self.split(split)
+        self._main = _SPLITS[stage][0]
+
+    def split(self, split: Split) -> Scene:
+        """One split of the scene; read on the first call, kept afterwards."""
+        if split not in self._scenes:
+            self._scenes[split] = self.reader.read(split)
+        return self._scenes[split]
+
+    @property
+    def scene(self) -> Scene:
+        """The training views in ``fit`` and ``predict``, the evaluated views in ``validate`` and ``test``.
+
+        Box, bounds and NDC are those of the scene and the same in every split; camera and images are the split's.
+        """
+        return self.split(self._main)
+
+    @property
+    def background(self) -> Tensor:
+        """(3,) colour in [0, 1] behind the scene when whole images are rendered."""
+        return torch.zeros(3)
+
+    def path_cameras(self, kind: PathKind, n_frames: int) -> Camera:
+        """Cameras along a path for a video, one view per frame."""
+        return self.reader.path(kind, n_frames)
