@@ -132,9 +132,7 @@ def composite_backward(
 
 
 @kernel
-def _distortion_block(
-    begin: int, end: int, weights: Array, t: Array, dt: Array, offsets: Array, loss: Array
-) -> None:
+def _distortion_block(begin: int, end: int, weights: Array, t: Array, dt: Array, offsets: Array, loss: Array) -> None:
     """Distortion of the rays ``begin`` to ``end``, by running sums of ``w`` and ``w t``."""
     for ray in range(begin, end):
         total, moment, result = 0.0, 0.0, 0.0

@@ -46,7 +46,9 @@ class Samples(NamedTuple):
     offsets: Tensor
 
 
-def intersect_box(origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, aabb: Tensor) -> tuple[Tensor, Tensor]:
+def intersect_box(
+    origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, aabb: Tensor
+) -> tuple[Tensor, Tensor]:
     """Clip rays to a box (slab method).
 
     Args:

@@ -233,7 +233,9 @@ def march_numba(
     growth of a step per unit of distance.
     """
     rays, workers, edge = len(origins), worker_count(), bricks[0].shape[1]
-    bounds = np.array([limits[0], limits[1], limits[2] * (1 + 2 * limits[2])], np.float32)  # also bounds the step after the exit
+    bounds = np.array(
+        [limits[0], limits[1], limits[2] * (1 + 2 * limits[2])], np.float32
+    )  # also bounds the step after the exit
     steps, counts = np.empty(rays * max_samples + 1, np.int32), np.empty(rays, np.int64)
     cells = (as_array((origins - frame[0]) * frame[1]), as_array(directions * frame[1]))
     u, lattice = as_array(jitter), as_array(midpoints)

@@ -1,0 +1,46 @@
+"""Losses on what was rendered, besides the colours."""
+
+import torch
+from torch import Tensor
+
+from nerfcomp.kernels.composite import distortion_loss as ray_distortion
+from nerfcomp.rendering.render import Rendered
+
+_SMALLEST = 1e-10  # keeps the logarithm finite
+
+
+def opacity_entropy_loss(opacity: Tensor) -> Tensor:
+    """Mean of ``-o ln o``: pushes every ray to be empty or solid.
+
+    Args:
+        opacity: (N,) in [0, 1].
+
+    Returns:
+        Scalar, at least 0 up to rounding.
+
+    >>> round(opacity_entropy_loss(torch.tensor([0.0, 0.5, 1.0])).item(), 4)
+    0.1155
+    """
+    o = opacity + _SMALLEST
+    return -(o * torch.log(o)).mean() if len(o) else o.sum()
+
+
+def distortion_loss(rendered: Rendered, n_rays: int) -> Tensor:
+    """Mean distortion per ray (mip-NeRF 360, Barron et al. 2022, eq. 15): pulls the weights of a ray together.
+
+    Args:
+        rendered: Result of `nerfcomp.rendering.render`.
+        n_rays: Number of rays to divide by.
+
+    Returns:
+        Scalar, in units of distance.
+
+    Raises:
+        ValueError: ``rendered`` has no samples.
+    """
+    if rendered.weights is None or rendered.samples is None:
+        raise ValueError(
+            "The distortion needs the weights of samples, which only render() returns, not render_image()."
+        )
+    samples = rendered.samples
+    return ray_distortion(rendered.weights, samples.t, samples.dt, samples.offsets).sum() / max(n_rays, 1)

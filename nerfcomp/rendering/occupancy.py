@@ -1,0 +1,236 @@
+"""Where a scene is empty: a grid of densities that follows a field while it trains.
+
+Notation of this file: ``C`` cascades of ``R^3`` cells, indexed ``[c, x, y, z]``; cascade ``c`` covers the box ``aabb`` shrunk
+about its centre by ``2^(C - 1 - c)``. Densities are per unit of length of the marched space.
+
+Source: Müller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding" (2022), appendix E.2.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from nerfcomp.kernels.march import Bricks, pack_bricks
+from nerfcomp.kernels.seen_cells import seen_cells
+from nerfcomp.rays import Camera
+
+DensityFunction = Callable[[Tensor], Tensor]
+_CHUNK = 2**18  # cells asked at once
+_STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
+
+
+class OccupancyGrid(nn.Module):
+    """Running maximum of a field's density in every cell, and which cells are worth marching through.
+
+    A cell is occupied while its density exceeds ``min(mean of the positive densities, threshold)``, or while nobody has
+    asked for it yet (density infinity). Cells that no camera sees have density -1 and stay empty.
+
+    Args:
+        resolution: Cells along an axis, R; divisible by 4.
+        cascades: Number of nested cubes, C.
+        decay: Factor by which the density of a cell falls from one refresh of all cells to the next.
+        warmup_updates: Updates during which cells are refreshed in turn; later, half of the refreshed ones are chosen
+            among the occupied.
+        opacity_threshold: Highest opacity, over 1/1024 of the innermost diagonal, of a cell that may count as empty.
+        seed: Seed of the places asked, together with the number of the update.
+
+    Attributes:
+        aabb: (2, 3) box.
+        density: (C, R, R, R) float32.
+        occupied: (C, R, R, R) bool.
+    """
+
+    aabb: Tensor
+    density: Tensor
+    occupied: Tensor
+
+    def __init__(
+        self,
+        resolution: int = 128,
+        cascades: int = 1,
+        decay: float = 0.95,
+        warmup_updates: int = 16,
+        opacity_threshold: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not (4 <= resolution <= 256 and resolution % 4 == 0 and 1 <= cascades <= 8):
+            raise ValueError(
+                f"An occupancy grid of {cascades} x {resolution}^3 cells is not possible. "
+                "Allowed: 1 to 8 cascades, a resolution divisible by 4 up to 256."
+            )
+        if not (0.0 < decay <= 1.0 and 0.0 < opacity_threshold < 1.0):
+            raise ValueError(
+                f"Need 0 < decay <= 1 and 0 < opacity_threshold < 1, found {decay} and {opacity_threshold}."
+            )
+        self.decay = decay
+        self.warmup_updates = warmup_updates
+        self.opacity_threshold = opacity_threshold
+        self.seed = seed
+        shape = (cascades, resolution, resolution, resolution)
+        self.register_buffer("aabb", torch.tensor([[-1.0] * 3, [1.0] * 3]))
+        self.register_buffer("density", torch.full(shape, math.inf))
+        self.register_buffer("occupied", torch.ones(shape, dtype=torch.bool))
+        self._bricks: tuple[Tensor, int, Bricks] | None = None
+
+    @property
+    def resolution(self) -> int:
+        """Cells along an axis."""
+        return self.occupied.shape[1]
+
+    @property
+    def cascades(self) -> int:
+        """Number of nested cubes."""
+        return self.occupied.shape[0]
+
+    @property
+    def diagonal(self) -> float:
+        """Diagonal of the innermost cube."""
+        return float((self.aabb[1] - self.aabb[0]).norm()) / 2 ** (self.cascades - 1)
+
+    @property
+    def bricks(self) -> Bricks:
+        """The occupancy as the CPU march reads it, packed again after every change."""
+        if self._bricks is None or self._bricks[0] is not self.occupied or self._bricks[1] != self.occupied._version:
+            self._bricks = self.occupied, self.occupied._version, pack_bricks(self.occupied)
+        return self._bricks[2]
+
+    def set_aabb(self, aabb: Tensor) -> None:
+        """Move to another box and forget everything known.
+
+        Args:
+            aabb: (2, 3) minimum and maximum corner.
+
+        Raises:
+            ValueError: The corners are not finite or not in order.
+        """
+        if aabb.shape != (2, 3) or not bool(torch.isfinite(aabb).all()) or bool((aabb[1] <= aabb[0]).any()):
+            raise ValueError(
+                f"The scene box must be two finite corners (min, max) with max > min, got {aabb.tolist()}."
+            )
+        self.aabb.copy_(aabb)
+        self.density.fill_(math.inf)
+        self.occupied.fill_(True)
+
+    def set_occupied(self, occupied: Tensor) -> None:
+        """Take over an occupancy from elsewhere; cells that it calls empty stay empty for ever.
+
+        Args:
+            occupied: (C, R, R, R) bool.
+
+        Raises:
+            ValueError: Another shape or type.
+        """
+        if occupied.shape != self.occupied.shape or occupied.dtype != torch.bool:
+            raise ValueError(
+                f"The occupancy must be bool {tuple(self.occupied.shape)}, got {occupied.dtype} {tuple(occupied.shape)}."
+            )
+        self.occupied.copy_(occupied)
+        self.density.copy_(torch.where(self.occupied, math.inf, -1.0))
+
+    def cell_points(self, cells: Tensor, place: Tensor | float = 0.5) -> Tensor:
+        """Find a point in each cell.
+
+        Args:
+            cells: (K,) int64 flat indices into the grid.
+            place: (K, 3) in [0, 1], where in the cell; 0.5 is the centre.
+
+        Returns:
+            (K, 3) positions.
+        """
+        resolution = self.resolution
+        axes = [cells // resolution**2 % resolution, cells // resolution % resolution, cells % resolution]
+        shrink = torch.pow(2.0, cells // resolution**3 - (self.cascades - 1)).unsqueeze(1)
+        unit = ((torch.stack(axes, 1) + place) * (2 / resolution) - 1) * shrink
+        return self.aabb.mean(0) + unit * (self.aabb[1] - self.aabb[0]) / 2
+
+    @torch.no_grad()
+    def mark_unseen(self, camera: Camera, near: float = 0.0) -> None:
+        """Call cells empty for ever that no view sees, or that lie closer than ``near`` to a camera.
+
+        Args:
+            camera: The views that the field is trained on.
+            near: Distance around each camera in which there is surely nothing.
+        """
+        seen = seen_cells(*camera, self.aabb, self.cascades, self.resolution, near).to(self.density.device)
+        self.density[~seen] = -1.0
+        self.occupied &= seen
+
+    @torch.no_grad()
+    def update(self, index: int, density_fn: DensityFunction, n_cells: int | None = None) -> None:
+        """Ask the field for the density in some cells.
+
+        Every process asks for the same cells and takes the largest answer, so that all agree.
+
+        Args:
+            index: Number of this update, from 0; it chooses the cells.
+            density_fn: Densities (K,) at positions (K, 3).
+            n_cells: Number of cells to ask; none asks all of them during the warm-up and then half of them.
+        """
+        cells = self._choose_cells(index, n_cells)
+        cells = cells[self.density.flatten()[cells] >= 0]
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        place = torch.rand(len(cells), 3, generator=generator).to(cells.device)
+        found = self._ask(density_fn, self.cell_points(cells, place))
+        density, old = self.density.view(-1), self.density.view(-1)[cells]
+        density[cells] = torch.where(old.isinf(), 0.0, old * self.decay ** self._interval(index, len(cells)))
+        density.scatter_reduce_(0, cells, found, "amax")
+        self._threshold_cells()
+
+    @torch.no_grad()
+    def rebuild(self, density_fn: DensityFunction, points_per_cell: int = 4) -> None:
+        """Ask the field everywhere, forgetting the past: the same result whenever and wherever it runs.
+
+        Args:
+            density_fn: Densities (K,) at positions (K, 3).
+            points_per_cell: Places asked in every cell, the centre first; the largest density counts.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        cells = torch.arange(self.density.numel(), device=self.density.device)
+        cells = cells[self.density.flatten() >= 0]
+        found = torch.zeros(len(cells), device=cells.device)
+        for point in range(points_per_cell):
+            place = torch.rand(3, generator=generator).to(cells.device) if point else 0.5
+            found = torch.maximum(found, self._ask(density_fn, self.cell_points(cells, place)))
+        self.density.view(-1)[cells] = found
+        self._threshold_cells()
+
+    def _choose_cells(self, index: int, n_cells: int | None) -> Tensor:
+        """Flat indices of the cells to ask at a index: in turn, and after the warm-up half of them occupied ones."""
+        total, device = self.density.numel(), self.density.device
+        warm = index < self.warmup_updates
+        wanted = min(total, n_cells if n_cells is not None else (total if warm else total // 2))
+        in_turn = wanted if warm else wanted // 2
+        order = (torch.arange(in_turn, device=device) + index * in_turn) % total
+        cells = order * (_STRIDE % total) % total
+        if warm:
+            return cells
+        occupied = self.occupied.flatten().nonzero().squeeze(1)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index + 500_009)
+        pick = torch.randint(max(1, len(occupied)), (min(wanted - in_turn, len(occupied)),), generator=generator)
+        return torch.cat([cells, occupied[pick.to(device)]])
+
+    def _interval(self, index: int, asked: int) -> float:
+        """Updates between two visits of a cell that matters; the decay makes up for them."""
+        matters = self.density.numel() if index < self.warmup_updates else int(self.occupied.sum())
+        share = asked if index < self.warmup_updates else asked / 2
+        return min(max(matters / max(share, 1), 1.0), 16.0)
+
+    def _ask(self, density_fn: DensityFunction, points: Tensor) -> Tensor:
+        """Finite densities at points, the largest that any process found."""
+        parts = [density_fn(chunk).float() for chunk in points.split(_CHUNK)]
+        found = torch.cat(parts) if parts else points.new_zeros(0)
+        found = found.nan_to_num(nan=0.0, posinf=torch.finfo(torch.float32).max).clamp(min=0.0)
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found
+
+    def _threshold_cells(self) -> None:
+        """Decide anew which cells are occupied."""
+        known = self.density[(self.density > 0) & self.density.isfinite()]
+        mean = float(known.double().mean()) if len(known) else 0.0
+        highest = -math.log1p(-self.opacity_threshold) * 1024 / self.diagonal
+        self.occupied.copy_(self.density > min(mean, highest))

@@ -1,0 +1,134 @@
+"""From samples to pixels: one path, on alpha, for every kind of field.
+
+Notation of this file: ``N`` rays, ``M`` samples packed ray after ray. A *shade function* maps positions (M, 3), unit viewing
+directions (M, 3) and interval lengths (M,) to an object with ``alpha`` (M,) and ``rgb`` (M, 3).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from nerfcomp.kernels.composite import composite
+from nerfcomp.kernels.march import Samples
+from nerfcomp.rays import Rays
+
+EARLY_STOP = 1e-4
+_FIRST_WAVE = 8  # samples per ray
+
+
+class Shaded(Protocol):
+    """What a shade function returns."""
+
+    @property
+    def alpha(self) -> Tensor:
+        """(M,) opacity in [0, 1]."""
+
+    @property
+    def rgb(self) -> Tensor:
+        """(M, 3) colour in [0, 1]."""
+
+
+ShadeFunction = Callable[[Tensor, Tensor, Tensor], Shaded]
+
+
+class Rendered(NamedTuple):
+    """Pixels of N rays.
+
+    Attributes:
+        rgb: (N, 3) colour over the background.
+        depth: (N,) expected distance, ``sum w t``; divide by the opacity for the mean distance of what is there.
+        opacity: (N,) in [0, 1].
+        weights: (M,) weight of each sample; absent after `render_image`.
+        samples: The M samples; absent after `render_image`.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    opacity: Tensor
+    weights: Tensor | None = None
+    samples: Samples | None = None
+
+
+def render(shade_fn: ShadeFunction, rays: Rays, samples: Samples, background: Tensor) -> Rendered:
+    """Shade all samples and blend them. Differentiable in what ``shade_fn`` depends on.
+
+    Args:
+        shade_fn: Opacity and colour of samples.
+        rays: N rays.
+        samples: Their samples.
+        background: (3,) or (N, 3) colour behind.
+
+    Returns:
+        Pixels, weights and the samples.
+
+    >>> ray = Rays(*(torch.tensor([v]) for v in ([0.0, 0, 0], [0, 0, 1.0], [0.0], [1.0], [0, 0, 1.0])))
+    >>> one = Samples(torch.zeros(1, 3), torch.ones(1), torch.ones(1), torch.tensor([0]), torch.tensor([0, 1]))
+    >>> class Grey(NamedTuple):
+    ...     alpha: Tensor
+    ...     rgb: Tensor
+    >>> shade = lambda x, d, dt: Grey(torch.tensor([0.5]), torch.tensor([[0.5, 0.5, 0.5]]))
+    >>> render(shade, ray, one, torch.ones(3)).rgb.tolist()
+    [[0.75, 0.75, 0.75]]
+    """
+    shade = shade_fn(samples.x, rays.viewdirs.index_select(0, samples.ray_indices), samples.dt)
+    pixels = composite(shade.alpha, shade.rgb, samples.t, samples.offsets, EARLY_STOP)
+    rgb = pixels.rgb + (1 - pixels.opacity).unsqueeze(1) * background
+    return Rendered(rgb, pixels.depth, pixels.opacity, pixels.weights, samples)
+
+
+@torch.no_grad()
+def render_image(
+    shade_fn: ShadeFunction,
+    rays: Rays,
+    sampler: Callable[[Rays], Samples],
+    background: Tensor,
+    chunk: int = 2**15,
+) -> Rendered:
+    """Render many rays without gradients, asking the field only as far as light reaches.
+
+    Samples are shaded in waves, some of every ray at a time; rays that have become opaque drop out. The result is that of
+    `render` up to rounding.
+
+    Args:
+        shade_fn: Opacity and colour of samples.
+        rays: N rays.
+        sampler: Places the samples; in evaluation mode, so that it does not jitter.
+        background: (3,) or (N, 3) colour behind.
+        chunk: Rays marched at a time.
+
+    Returns:
+        Pixels.
+    """
+    parts = []
+    for begin in range(0, len(rays.origins), chunk):
+        some = Rays(*(value[begin : begin + chunk] for value in rays))
+        parts.append(_render_waves(shade_fn, some, sampler(some)))
+    rgb = torch.cat([part.rgb for part in parts]) if parts else rays.origins.new_zeros(0, 3)
+    depth = torch.cat([part.depth for part in parts]) if parts else rays.origins.new_zeros(0)
+    opacity = torch.cat([part.opacity for part in parts]) if parts else rays.origins.new_zeros(0)
+    return Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity)
+
+
+def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples) -> Rendered:
+    """Colour without background, depth and opacity of some rays."""
+    begin, end = samples.offsets[:-1].clone(), samples.offsets[1:]
+    rgb, depth, opacity = (samples.t.new_zeros(len(begin), *shape) for shape in ((3,), (), ()))
+    alive = (begin < end).nonzero().squeeze(1)
+    size = _FIRST_WAVE
+    while len(alive):
+        counts = (end[alive] - begin[alive]).clamp(max=size)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        rows = torch.arange(int(offsets[-1]), device=counts.device)
+        rows += torch.repeat_interleave(begin[alive] - offsets[:-1], counts)
+        viewdirs = rays.viewdirs.index_select(0, samples.ray_indices[rows])
+        shade = shade_fn(samples.x.index_select(0, rows), viewdirs, samples.dt[rows])
+        wave = composite(shade.alpha, shade.rgb, samples.t[rows], offsets, EARLY_STOP, 1 - opacity[alive])
+        rgb[alive] += wave.rgb
+        depth[alive] += wave.depth
+        opacity[alive] += wave.opacity
+        begin[alive] += counts
+        alive = alive[(begin[alive] < end[alive]) & (1 - opacity[alive] > EARLY_STOP)]
+        size *= 2
+    return Rendered(rgb, depth, opacity)

@@ -1,0 +1,190 @@
+"""Where along each ray a field is asked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nerfcomp.descriptions import Description, checked_class
+from nerfcomp.errors import ContainerError
+from nerfcomp.kernels.march import Backend, Samples, march
+from nerfcomp.rays import Camera, Rays
+from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+
+_PACKAGE = "nerfcomp.rendering"
+
+
+class Sampler(nn.Module):
+    """Chooses the samples of rays; what it learns about the scene lives in its buffers.
+
+    Attributes:
+        arguments: Constructor arguments as JSON values, so that a checkpoint or a bitstream can rebuild it.
+    """
+
+    arguments: dict[str, Any]
+    __call__: Callable[..., Samples]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments = {}
+
+    def forward(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
+        """Place samples along N rays.
+
+        Args:
+            rays: N rays.
+            jitter: (N,) in [0, 1), shift of each ray's samples in steps; random while training and 0 otherwise when absent.
+
+        Returns:
+            The samples.
+        """
+        raise TypeError(f"{type(self).__name__} does not place samples.")
+
+    def prepare(self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False) -> None:
+        """Learn the scene before training.
+
+        Args:
+            aabb: (2, 3) box of the scene in the marched space.
+            camera: The training views.
+            ndc: The marched space is not the world, so that the views say nothing about the box.
+        """
+
+    def update(self, step: int, density_fn: DensityFunction) -> None:
+        """Follow the field during training; called before every step.
+
+        Args:
+            step: Training step.
+            density_fn: Densities (K,) at positions (K, 3).
+        """
+
+
+class OccupancySampler(Sampler):
+    """Equal or growing steps through the occupied cells of a grid.
+
+    Args:
+        resolution: Cells of the grid along an axis.
+        cascades: Number of nested cubes, each half the size of the next.
+        n_steps: Steps across the diagonal of the innermost cube.
+        cone_angle: Growth of a step per unit of distance: 0 for objects, 1/256 for scenes seen from inside.
+        max_samples: Most samples per ray.
+        update_every: Training steps between updates of the grid.
+        warmup_steps: Training steps during which the grid's cells are refreshed in turn, not by what they hold.
+        cells_per_update: Cells asked per update; none asks all of them during the warm-up and then half of them.
+        decay: Factor by which the density of a cell falls from one refresh of all cells to the next.
+        opacity_threshold: Highest opacity, over 1/1024 of the innermost diagonal, of a cell that may count as empty.
+        camera_clearance: Cells closer than this to a training camera are empty, in units of the marched space.
+        seed: Seed of the grid's random places.
+        backend: Kernel that marches: ``auto``, ``numba`` or ``torch``.
+    """
+
+    def __init__(
+        self,
+        resolution: int = 128,
+        cascades: int = 1,
+        n_steps: int = 1024,
+        cone_angle: float = 0.0,
+        max_samples: int = 1024,
+        update_every: int = 16,
+        warmup_steps: int = 256,
+        cells_per_update: int | None = None,
+        decay: float = 0.95,
+        opacity_threshold: float = 0.01,
+        camera_clearance: float = 0.0,
+        seed: int = 0,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__()
+        if not (1 <= n_steps <= 2**16 and 1 <= max_samples <= 2**16 and update_every >= 1 and 0.0 <= cone_angle <= 1.0):
+            raise ValueError(
+                f"Cannot march with n_steps={n_steps}, max_samples={max_samples}, update_every={update_every}, "
+                f"cone_angle={cone_angle}. Allowed: 1 to 65536 steps and samples, updates at least every step, angles 0 to 1."
+            )
+        keep = ("resolution", "cascades", "n_steps", "cone_angle", "max_samples", "opacity_threshold")
+        self.arguments = {key: value for key, value in locals().items() if key in keep}
+        self.grid = OccupancyGrid(resolution, cascades, decay, warmup_steps // update_every, opacity_threshold, seed)
+        self.n_steps = n_steps
+        self.cone_angle = cone_angle
+        self.max_samples = max_samples
+        self.update_every = update_every
+        self.cells_per_update = cells_per_update
+        self.camera_clearance = camera_clearance
+        self.backend: Backend = backend
+
+    @property
+    def occupied(self) -> Tensor:
+        """(C, R, R, R) bool."""
+        return self.grid.occupied
+
+    @property
+    def step_size(self) -> float:
+        """Length of the smallest step."""
+        return self.grid.diagonal / self.n_steps
+
+    def set_occupied(self, occupied: Tensor) -> None:
+        """Take over an occupancy (C, R, R, R) from elsewhere."""
+        self.grid.set_occupied(occupied)
+
+    def prepare(self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False) -> None:
+        """Move the grid into the scene's box and rule out what no view sees."""
+        self.grid.set_aabb(aabb)
+        if camera is not None and not ndc:
+            self.grid.mark_unseen(camera, self.camera_clearance)
+
+    def update(self, step: int, density_fn: DensityFunction) -> None:
+        """Refresh the grid when a step is due."""
+        if step % self.update_every == 0:
+            self.grid.update(step // self.update_every, density_fn, self.cells_per_update)
+
+    @torch.no_grad()
+    def forward(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
+        """March N rays through the occupied cells."""
+        if jitter is None and self.training:
+            jitter = torch.rand(len(rays.origins), device=rays.origins.device)
+        largest = max(self.step_size, self.grid.diagonal * 2 ** (self.grid.cascades - 1) / self.grid.resolution)
+        on_cpu = rays.origins.device.type == "cpu" and self.backend != "torch"
+        return march(
+            rays.origins,
+            rays.directions,
+            rays.near,
+            rays.far,
+            jitter,
+            self.occupied,
+            self.grid.aabb,
+            self.step_size,
+            largest,
+            self.cone_angle,
+            self.max_samples,
+            self.grid.bricks if on_cpu else None,
+            self.backend,
+        )
+
+
+_SAMPLERS: dict[str, type[Sampler]] = {f"{_PACKAGE}.{cls.__name__}": cls for cls in (OccupancySampler,)}
+
+
+def describe_sampler(sampler: Sampler) -> Description:
+    """Say how ``sampler`` can be built again, without what it knows."""
+    return Description(f"{_PACKAGE}.{type(sampler).__name__}", dict(sampler.arguments))
+
+
+def build_sampler(description: Description, aabb: Tensor) -> Sampler:
+    """Build the sampler that a file of unknown origin describes.
+
+    Args:
+        description: Class path and arguments, not trusted.
+        aabb: (2, 3) box of the scene.
+
+    Returns:
+        A sampler that knows nothing about the scene but its box.
+
+    Raises:
+        ContainerError: The class is none of ours, or its arguments do not fit.
+    """
+    cls = checked_class(description, _SAMPLERS)
+    try:
+        sampler: Sampler = cls(**description.init_args)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ContainerError(f"The file's arguments for {description.class_path} do not work: {error}") from error
+    sampler.prepare(aabb)
+    return sampler
