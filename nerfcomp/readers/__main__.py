@@ -1,0 +1,32 @@
+"""Write the procedural scene in Blender format: ``python -m nerfcomp.readers runs/solids --image_size 400``."""
+
+import argparse
+import inspect
+import logging
+from collections.abc import Sequence
+
+from nerfcomp.readers.blender_writer import write_blender
+from nerfcomp.readers.procedural import ProceduralReader
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command.
+
+    Args:
+        args: Command-line arguments without the program's name; those of the process when absent.
+    """
+    parser = argparse.ArgumentParser(prog="python -m nerfcomp.readers", description=__doc__)
+    parser.add_argument("root", help="folder to write")
+    for name, parameter in inspect.signature(ProceduralReader).parameters.items():
+        parser.add_argument(f"--{name}", type=parameter.annotation, default=parameter.default, help="%(default)s")
+    options = vars(parser.parse_args(args))
+    root = options.pop("root")
+    try:
+        write_blender(ProceduralReader(**options), root)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()
