@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_UNDISTORT_STEPS = 10  # fixed-point steps: residual below a hundredth of a pixel for the lenses that readers accept
+from nerfcomp.lenses import distort, undistort
 
 
 class Camera(NamedTuple):
@@ -108,47 +108,6 @@ def scaled(camera: Camera, factor: float) -> Camera:
     return camera._replace(intrinsics=camera.intrinsics * ratios, height=height, width=width)
 
 
-def distort(x: Tensor, y: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor]:
-    """Apply OpenCV's radial and tangential lens model (Brown 1966, as in OpenCV's calib3d).
-
-    Args:
-        x: (N,) position on the plane at unit distance, to the right.
-        y: (N,) position on that plane, downwards.
-        distortion: (N, 4) or (1, 4): k1, k2, p1, p2.
-
-    Returns:
-        Distorted x and y, (N,) each.
-    """
-    k1, k2, p1, p2 = distortion.unbind(-1)
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + k2 * r2)
-    xy2 = 2 * x * y
-    return x * radial + p1 * xy2 + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + p2 * xy2
-
-
-def undistort(x: Tensor, y: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor]:
-    """Invert :func:`distort` by fixed-point iteration.
-
-    Args:
-        x: (N,) distorted position on the plane at unit distance, to the right.
-        y: (N,) distorted position on that plane, downwards.
-        distortion: (N, 4) or (1, 4): k1, k2, p1, p2.
-
-    Returns:
-        Undistorted x and y, (N,) each. Meaningful only where the lens model is invertible.
-    """
-    from kornia.geometry.calibration import undistort_points  # slow to import, and most scenes need no lens model
-
-    points = torch.stack([x, y], -1)
-    eye = torch.eye(3, dtype=x.dtype, device=x.device)
-    if len(distortion) == 1:
-        plane = undistort_points(points[None], eye[None], distortion, num_iters=_UNDISTORT_STEPS)[0]
-    else:
-        eyes = eye.expand(len(points), 3, 3)
-        plane = undistort_points(points[:, None], eyes, distortion, num_iters=_UNDISTORT_STEPS)[:, 0]
-    return plane[:, 0], plane[:, 1]
-
-
 def pixel_directions(intrinsics: Tensor, distortion: Tensor, pixel_x: Tensor, pixel_y: Tensor) -> Tensor:
     """Compute the directions in which pixels look, in camera coordinates.
 
@@ -196,6 +155,27 @@ def project(camera: Camera, view_index: Tensor, points: Tensor) -> PixelPosition
     return PixelPositions(x * fx + cx - 0.5, y * fy + cy - 0.5, -z)
 
 
+def lens_error(camera: Camera) -> Tensor:
+    """Measure how well the lens distortion of each view can be undone at the border of the image, where it is worst.
+
+    Args:
+        camera: C views.
+
+    Returns:
+        (C,) pixels by which undoing and redoing the distortion misses at most; infinite where it fails altogether.
+    """
+    x, y = torch.linspace(0, camera.width, 17), torch.linspace(0, camera.height, 17)
+    border_x = torch.cat([x, x, torch.zeros(17), torch.full((17,), float(camera.width))])
+    border_y = torch.cat([torch.zeros(17), torch.full((17,), float(camera.height)), y, y])
+    errors = []
+    for (fx, fy, cx, cy), lens in zip(camera.intrinsics.tolist(), camera.distortion):
+        there = (border_x - cx) / fx, (border_y - cy) / fy
+        back = distort(*undistort(*there, lens[None]), lens[None])
+        misses = torch.stack([(back[0] - there[0]) * fx, (back[1] - there[1]) * fy])
+        errors.append(misses.abs().nan_to_num(math.inf).max())
+    return torch.stack(errors)
+
+
 def look_at(origin: Tensor, target: Tensor, up: Tensor) -> Tensor:
     """Place cameras that look at a point.
 
@@ -212,14 +192,14 @@ def look_at(origin: Tensor, target: Tensor, up: Tensor) -> Tensor:
         >>> look_at(torch.tensor([0.0, -2.0, 0.0]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]))
         tensor([[ 1.,  0.,  0.,  0.],
                 [ 0.,  0., -1., -2.],
-                [ 0.,  1.,  0.,  0.]])
+                [-0.,  1.,  0.,  0.]])
     """
     back = torch.nn.functional.normalize(origin - target, dim=-1)
     up = torch.nn.functional.normalize(up, dim=-1).expand_as(back)
     spare = torch.nn.functional.one_hot(back.abs().argmin(-1), 3).to(back)
     parallel = torch.linalg.cross(up, back).norm(dim=-1, keepdim=True) < 1e-5
     right = torch.nn.functional.normalize(torch.linalg.cross(torch.where(parallel, spare, up), back), dim=-1)
-    return torch.stack([right, torch.linalg.cross(back, right), back, origin.expand_as(back)], -1) + 0.0
+    return torch.stack([right, torch.linalg.cross(back, right), back, origin.expand_as(back)], -1)
 
 
 def spherical_path(

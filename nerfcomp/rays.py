@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from nerfcomp.cameras import (
     Camera,
     PixelPositions,
+    lens_error,
     look_at,
     make_camera,
     pixel_directions,
@@ -29,6 +30,7 @@ __all__ = [
     "Rays",
     "camera_rays",
     "image_rays",
+    "lens_error",
     "look_at",
     "make_camera",
     "ndc_rays",

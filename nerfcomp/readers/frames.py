@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nerfcomp.cameras import distort, undistort
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import Camera
+from nerfcomp.rays import Camera, lens_error
 from nerfcomp.readers.alignment import check_pose
 
 _UNREAD_LENSES = ("fisheye", "equirect", "panorama", "ortho")
@@ -108,35 +107,13 @@ def frames_camera(frames: Frames, height: int, width: int) -> Camera:
     lenses = [_lens(frames, entry) for entry in frames.entries]
     intrinsics, distortion = (torch.tensor(table, dtype=torch.float32).reshape(-1, 4) for table in (rows, lenses))
     camera = Camera(frames.c2w.float(), intrinsics, distortion, height, width)
-    check_lenses(camera, frames)
+    if camera.distortion.any() and (error := lens_error(camera)).max() > _LENS_ERROR:
+        worst = int(error.argmax())
+        raise SceneError(
+            f"{frames.source}, frame {frames.entries[worst]['file_path']}: the lens distortion {lenses[worst]} cannot "
+            "be undone up to the border of the image. Undistort the images first, with COLMAP for example."
+        )
     return camera
-
-
-def check_lenses(camera: Camera, frames: Frames) -> None:
-    """Refuse lens distortion that cannot be undone everywhere in the image.
-
-    Args:
-        camera: The views.
-        frames: Where they come from, for the message.
-
-    Raises:
-        SceneError: If distorting the undistorted border does not give the border back.
-    """
-    if not camera.distortion.any():
-        return
-    x, y = torch.linspace(0, camera.width, 17), torch.linspace(0, camera.height, 17)
-    border_x = torch.cat([x, x, torch.zeros(17), torch.full((17,), float(camera.width))])
-    border_y = torch.cat([torch.zeros(17), torch.full((17,), float(camera.height)), y, y])
-    for view, (intrinsics, lens) in enumerate(zip(camera.intrinsics, camera.distortion)):
-        fx, fy, cx, cy = intrinsics
-        there = ((border_x - cx) / fx, (border_y - cy) / fy)
-        back = distort(*undistort(*there, lens[None]), lens[None])
-        error = torch.maximum((back[0] - there[0]).abs() * fx, (back[1] - there[1]).abs() * fy).nan_to_num(math.inf)
-        if error.max() > _LENS_ERROR:
-            raise SceneError(
-                f"{frames.source}, frame {frames.entries[view]['file_path']}: the lens distortion {lens.tolist()} "
-                "cannot be undone up to the image border. Undistort the images first, with COLMAP for example."
-            )
 
 
 def number(entry: dict[str, Any], key: str, where: str) -> float | None:
