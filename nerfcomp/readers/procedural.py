@@ -169,18 +169,18 @@ def still_life(seed: int) -> tuple[Solid, ...]:
 
     turn = draw(0.0, 90.0)
     solids = (
-        Solid("cylinder", (0, 0, -0.46), (0.97, 0.06, 0), (_STONE, _SLATE), "checker", 4.0, 0.5, 0.025, specular=0.15),
-        Solid("sphere", (0.1, 0.34, 0.06), (0.46, 0, 0), (_TEAL, _WHITE), "marble", 4.0, specular=0.6, shininess=90),
-        Solid("box", (-0.48, -0.18, -0.12), (0.28,) * 3, (_BRICK, _SAND), "checker", 4.6, 0.5, 0.05, (0, 0, turn)),
+        Solid("cylinder", (0, 0, -0.36), (0.97, 0.06, 0), (_STONE, _SLATE), "checker", 4.0, 0.5, 0.025, specular=0.15),
+        Solid("sphere", (0.1, 0.34, 0.16), (0.46, 0, 0), (_TEAL, _WHITE), "marble", 4.0, specular=0.6, shininess=90),
+        Solid("box", (-0.48, -0.18, -0.02), (0.28,) * 3, (_BRICK, _SAND), "checker", 4.6, 0.5, 0.05, (0, 0, turn)),
         Solid(
-            "torus", (0.32, -0.5, -0.275), (0.26, 0.125, 0), (_RED, _WHITE), "swirl", 5.0, specular=0.5, shininess=70
+            "torus", (0.32, -0.5, -0.175), (0.26, 0.125, 0), (_RED, _WHITE), "swirl", 5.0, specular=0.5, shininess=70
         ),
-        Solid("cylinder", (0.7, 0.1, -0.05), (0.11, 0.35, 0), (_BLUE, _SAND), "swirl", 2.0, rounding=0.03),
-        Solid("sphere", (-0.14, -0.7, -0.27), (0.13, 0, 0), (_GOLD, _GOLD), specular=0.7, shininess=60),
-        Solid("sphere", (-0.48, -0.18, 0.3), (0.14, 0, 0), (_GREEN, _GREEN), specular=0.5, shininess=60),
-        Solid("sphere", (-0.52, 0.54, -0.22), (0.18, 0, 0), (_PLUM, _WHITE), "stripes", 16.0, turn=(40, 20, 0)),
+        Solid("cylinder", (0.7, 0.1, 0.05), (0.11, 0.35, 0), (_BLUE, _SAND), "swirl", 2.0, rounding=0.03),
+        Solid("sphere", (-0.14, -0.7, -0.17), (0.13, 0, 0), (_GOLD, _GOLD), specular=0.7, shininess=60),
+        Solid("sphere", (-0.48, -0.18, 0.4), (0.14, 0, 0), (_GREEN, _GREEN), specular=0.5, shininess=60),
+        Solid("sphere", (-0.52, 0.54, -0.12), (0.18, 0, 0), (_PLUM, _WHITE), "stripes", 16.0, turn=(40, 20, 0)),
     )
-    return tuple(_vary(solid, draw(-0.06, 0.06), draw(0.0, 7.0)) for solid in solids)
+    return tuple(_vary(solid, draw(-0.04, 0.04), draw(0.0, 7.0)) for solid in solids)
 
 
 _STONE, _SLATE, _WHITE = (0.50, 0.44, 0.35), (0.10, 0.12, 0.17), (0.82, 0.84, 0.82)
