@@ -12,7 +12,7 @@ from nerfcomp.codec.container import (
 )
 from nerfcomp.codec.decoder import decode_nnc
 from nerfcomp.codec.nnc import encode_nnc
-from nerfcomp.codec.quantizers import Quantized, dequantize, quantize, step_size
+from nerfcomp.codec.quantizers import Quantized, dequantize, estimate_bytes, quantize, step_size
 from nerfcomp.codec.sandbox import Limits
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "dequantize",
     "encode",
     "encode_nnc",
+    "estimate_bytes",
     "from_bytes",
     "quantize",
     "read_container",

@@ -22,6 +22,7 @@ from nerfcomp.codec.quantizers import MAX_LEVEL, QP_DENSITY, Quantized, check_qp
 
 UNARY_LENGTH_MINUS1 = 10
 MIN_EMPTY_ROWS = 0.05
+MAX_TUNED_BYTES = 2**18  # beyond it tuning saves less than half a per cent and takes most of the time
 _NAME = re.compile(r"[A-Za-z0-9_.\-/:]{1,200}")
 
 
@@ -88,7 +89,7 @@ def _prepared(name: str, value: np.ndarray | Quantized, qp: int | None, dependen
         return _Levels(_checked_integers(name, value), None, False)
     if qp is None:
         raise ValueError(f"Tensor {name!r} has no qp; give one for each of the float tensors.")
-    return _Levels(*quantize(value, qp, dependent, name))
+    return _Levels(*quantize(value, qp, dependent, name=name))
 
 
 def _checked_integers(name: str, value: np.ndarray) -> np.ndarray:
@@ -151,17 +152,22 @@ def _payload(coded: _Levels) -> bytes:
     """Entropy-code one tensor; if many rows are empty, with one skip flag for each of them where that is shorter."""
     rows = coded.levels.reshape(len(coded.levels), -1)
     empty = np.array(~rows.any(axis=1), dtype=np.int32)
-    plain = _cabac(coded, np.zeros_like(empty), skip_rows=False)
-    if 1 in rows.shape or empty.mean() < MIN_EMPTY_ROWS:
-        return plain
-    return min(plain, _cabac(coded, empty, skip_rows=True), key=len)
+    payload, skip_rows = _cabac(coded, empty, False, tuned=False), False
+    if 1 not in rows.shape and empty.mean() >= MIN_EMPTY_ROWS:
+        skipping = _cabac(coded, empty, True, tuned=False)
+        payload, skip_rows = min((payload, False), (skipping, True), key=lambda choice: len(choice[0]))
+    if len(payload) > MAX_TUNED_BYTES:
+        return payload
+    return min(payload, _cabac(coded, empty, skip_rows, tuned=True), key=len)
 
 
-def _cabac(coded: _Levels, empty: np.ndarray, skip_rows: bool) -> bytes:
+def _cabac(coded: _Levels, empty: np.ndarray, skip_rows: bool, tuned: bool) -> bytes:
+    """Run the coder once; ``tuned`` tries nine starting states for every context, which takes four times as long."""
     encoder = deepCABAC.Encoder()
     if coded.qp is not None:
         encoder.iae_v(6 + QP_DENSITY, coded.qp)
-    encoder.initCtxModels(UNARY_LENGTH_MINUS1 + 1, 1)
-    encoder.encodeLayer(coded.levels, int(coded.dependent), 0, 1, 0, int(skip_rows), empty, *HDSP_OPTS_OFF(), 0, 0)
+    encoder.initCtxModels(UNARY_LENGTH_MINUS1 + 1, int(tuned))
+    skipped = empty if skip_rows else np.zeros_like(empty)
+    encoder.encodeLayer(coded.levels, int(coded.dependent), 0, 1, 0, int(skip_rows), skipped, *HDSP_OPTS_OFF(), 0, 0)
     payload: bytes = encoder.finish().tobytes()
     return payload

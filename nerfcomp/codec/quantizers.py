@@ -13,15 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from nncodec.extensions import deepCABAC
 
+from nerfcomp.codec.trellis import count_flags, find_cheap_levels, find_levels, rates_from, total_bits
+
 QP_DENSITY = 2
 MIN_QP, MAX_QP = -128, 127
 MAX_LEVEL = 2**30
 MAX_DIMENSIONS = 8
-_UNARY_LENGTH_MINUS1 = 10
+RATE_ROUNDS = 3
 
 
 class Quantized(NamedTuple):
-    """A float tensor as the bitstream holds it: ``levels`` int32 of its shape, one ``qp``, and the kind of quantizer."""
+    """A float tensor as the bitstream holds it: int32 ``levels`` of its shape, one ``qp``, the kind of quantizer."""
 
     levels: np.ndarray
     qp: int
@@ -37,31 +39,53 @@ def step_size(qp: int) -> float:
     return float((4 + qp % 4) * 2.0 ** (qp // 4 - QP_DENSITY))
 
 
-def quantize(values: np.ndarray, qp: int, dependent: bool = True, name: str = "tensor") -> Quantized:
+def quantize(
+    values: np.ndarray,
+    qp: int,
+    dependent: bool = True,
+    price: float = 0.0,
+    sensitivity: np.ndarray | None = None,
+    name: str = "tensor",
+) -> Quantized:
     """Quantize one tensor without coding it.
+
+    With ``price`` 0 the squared error alone is minimized. Otherwise the trellis minimizes
+    ``sum(sensitivity * error^2) + price * bits``, where the bits of each index are estimated from the tensor's own
+    statistics: values that matter little move to cheaper levels, most of them to zero.
 
     Args:
         values: Float array of any shape but an empty one, finite.
         qp: Quantization parameter in [-128, 127].
         dependent: Trellis-coded quantization: less distortion at the same rate, several times slower.
+        price: What one bit may cost, in units of ``sensitivity * error^2``; about ``step^2 / 9`` where all values
+            matter alike. Needs ``dependent``.
+        sensitivity: Same shape, >= 0; how much a squared error of each value matters. All alike if None.
         name: What messages call the tensor.
 
     Returns:
         Levels of the same shape (a 0-D array becomes 1-D).
 
     Raises:
-        ValueError: Not a float array, empty, not finite, or too large for the step.
+        ValueError: Not a float array, empty, not finite, or too large for the step; a price or sensitivity that makes
+            no sense.
 
     >>> quantize(np.array([0.5, -1.1, 0.1], np.float32), qp=-8, dependent=False).levels
     array([ 2, -4,  0], dtype=int32)
     """
     check_qp(name, qp)
-    values = _checked_values(name, values, step_size(qp))
-    encoder = deepCABAC.Encoder()
-    encoder.initCtxModels(_UNARY_LENGTH_MINUS1, 0)
-    levels = np.zeros(values.shape, dtype=np.int32)
-    used = encoder.quantLayer(values, levels, int(dependent), QP_DENSITY, qp, 0.0, _UNARY_LENGTH_MINUS1, 0, 1)
-    assert used == qp, "the magnitude check lets nothing through that nncodec would clip"
+    step = step_size(qp)
+    values = _checked_values(name, values, step)
+    if price < 0 or not np.isfinite(price) or (price > 0 and not dependent):
+        raise ValueError(
+            f"The price of a bit is {price}; it must be finite, >= 0, and 0 without dependent quantization."
+        )
+    if not dependent:
+        levels = _nearest(values, qp)
+    elif price == 0:
+        levels = find_levels(values.reshape(-1), step).reshape(values.shape)
+    else:
+        weights = _checked_weights(name, values, sensitivity) * (step**2 / price)
+        levels = _cheapest(values.reshape(-1), step, weights).reshape(values.shape)
     return Quantized(levels, int(qp), bool(dependent))
 
 
@@ -72,6 +96,15 @@ def dequantize(quantized: Quantized) -> np.ndarray:
     array([ 0.5, -1. ,  0. ], dtype=float32)
     """
     return quantized.levels.astype(np.float32) * np.float32(step_size(quantized.qp))
+
+
+def estimate_bytes(quantized: Quantized) -> float:
+    """Estimate what coding a tensor will take, ten times faster than coding it and two to four per cent too low.
+
+    >>> 1900 < estimate_bytes(quantize(np.random.default_rng(0).normal(size=9999).astype(np.float32), qp=0)) < 2000
+    True
+    """
+    return total_bits(count_flags(quantized.levels, quantized.dependent)) / 8
 
 
 def check_qp(name: str, qp: int) -> None:
@@ -117,3 +150,28 @@ def _checked_values(name: str, values: np.ndarray, step: float) -> np.ndarray:
             f"Tensor {name!r} reaches {largest:.3g}, more than {MAX_LEVEL} steps of {step:.3g}; raise its qp."
         )
     return values
+
+
+def _checked_weights(name: str, values: np.ndarray, sensitivity: np.ndarray | None) -> np.ndarray:
+    if sensitivity is None:
+        return np.ones(values.size)
+    weights = np.asarray(sensitivity, dtype=np.float64).reshape(-1)
+    if np.shape(sensitivity) not in (values.shape, ()) or not np.isfinite(weights).all() or weights.min() < 0:
+        raise ValueError(f"The sensitivity of tensor {name!r} must have its shape {values.shape}, be finite and >= 0.")
+    return weights
+
+
+def _nearest(values: np.ndarray, qp: int) -> np.ndarray:
+    encoder = deepCABAC.Encoder()
+    levels = np.zeros(values.shape, dtype=np.int32)
+    used = encoder.quantLayer(values, levels, 0, QP_DENSITY, qp, 0.0, 0, 0, 1)
+    assert used == qp, "the magnitude check lets nothing through that nncodec would clip"
+    return levels
+
+
+def _cheapest(values: np.ndarray, step: float, weights: np.ndarray) -> np.ndarray:
+    """Alternate between levels and the rates that they imply; a few rounds settle."""
+    levels = find_levels(values, step)
+    for _ in range(RATE_ROUNDS):
+        levels = find_cheap_levels(values, step, weights, rates_from(count_flags(levels, True)))
+    return levels
