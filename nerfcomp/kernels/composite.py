@@ -2,11 +2,13 @@
 
 Notation of this file, for the samples i of one ray from near to far:
 
-- ``T_i = T_0 * prod_{j < i} (1 - alpha_j)`` is the transmittance that arrives at sample i, ``w_i = T_i * alpha_i`` its weight.
+- ``T_i = T_0 * prod_{j < i} (1 - alpha_j)`` is the transmittance that arrives at sample i, ``w_i = T_i * alpha_i`` its
+  weight.
 - A ray stops where ``T_i <= early_stop``: the sample that takes it below is still counted, those behind have weight 0.
 - Sums over samples: colour ``sum w c``, depth ``sum w t`` (not divided by the opacity), opacity ``sum w``.
 
-Source: Max, "Optical Models for Direct Volume Rendering" (1995), in the form of Mildenhall et al., "NeRF" (2020), eq. 3.
+Source: Max, "Optical Models for Direct Volume Rendering" (1995), in the form of Mildenhall et al., "NeRF" (2020), eq.
+3.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -60,7 +62,7 @@ class _NumbaComposite(torch.autograd.Function):
         return image, depth, opacity, weights
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         alpha, rgb = ctx.saved_tensors[:2]
         grad_alpha = torch.empty_like(alpha, memory_format=torch.contiguous_format)
@@ -82,7 +84,7 @@ class _NumbaDistortion(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         grad_weights = torch.empty(len(ctx.saved_tensors[0]), dtype=ctx.saved_tensors[0].dtype)
         inputs = [as_array(tensor) for tensor in (*ctx.saved_tensors, *gradients)]
@@ -122,14 +124,14 @@ def composite(
     inputs = (alpha.to(dtype), rgb.to(dtype), t.detach().to(dtype), offsets, start, early_stop)
     if backend == "torch" or (backend == "auto" and alpha.device.type != "cpu"):
         return Composite(*composite_torch(*inputs))
-    return Composite(*_NumbaComposite.apply(*inputs))
+    return Composite(*_NumbaComposite.apply(*inputs))  # type: ignore[no-untyped-call]
 
 
 def distortion_loss(weights: Tensor, t: Tensor, dt: Tensor, offsets: Tensor, backend: Backend = "auto") -> Tensor:
     """Distortion of each ray: how far its weights spread. Differentiable in ``weights``.
 
-    ``sum_ij w_i w_j |t_i - t_j| + sum_i w_i^2 dt_i / 3`` in O(M), by prefix sums: Barron et al., "Mip-NeRF 360" (2022), eq. 15,
-    in the arrangement of Sun et al., "Improved Direct Voxel Grid Optimization" (2022).
+    ``sum_ij w_i w_j |t_i - t_j| + sum_i w_i^2 dt_i / 3`` in O(M), by prefix sums: Barron et al., "Mip-NeRF 360" (2022),
+    eq. 15, in the arrangement of Sun et al., "Improved Direct Voxel Grid Optimization" (2022).
 
     Args:
         weights: (M,) weights of the samples.
@@ -141,13 +143,13 @@ def distortion_loss(weights: Tensor, t: Tensor, dt: Tensor, offsets: Tensor, bac
     Returns:
         (N,), in units of ``t``.
 
-    >>> offsets = torch.tensor([0, 2])
-    >>> distortion_loss(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 2.0]), torch.tensor([0.75, 0.75]), offsets).tolist()
+    >>> weights, t, dt = torch.tensor([0.5, 0.5]), torch.tensor([1.0, 2.0]), torch.tensor([0.75, 0.75])
+    >>> distortion_loss(weights, t, dt, torch.tensor([0, 2])).tolist()
     [0.625]
     """
     dtype = torch.float64 if weights.dtype == torch.float64 else torch.float32
     inputs = (weights.to(dtype), t.detach().to(dtype), dt.detach().to(dtype), offsets)
     if backend == "torch" or (backend == "auto" and weights.device.type != "cpu"):
         return distortion_torch(*inputs)
-    loss: Tensor = _NumbaDistortion.apply(*inputs)
+    loss: Tensor = _NumbaDistortion.apply(*inputs)  # type: ignore[no-untyped-call]
     return loss

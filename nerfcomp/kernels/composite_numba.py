@@ -3,27 +3,24 @@
 Sums run in double precision along a ray, in the order of its samples: results do not depend on the number of workers.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
-from nerfcomp.kernels.numba_setup import kernel, parallel_kernel
+from nerfcomp.kernels.numba_setup import Array, Scalar, kernel, parallel_kernel
 
-Array = np.ndarray[Any, Any]
 _RAYS_PER_BLOCK = 64
 
 
 @kernel
 def _composite_block(
-    begin: int,
-    end: int,
+    begin: Scalar,
+    end: Scalar,
     alpha: Array,
     rgb: Array,
     t: Array,
     offsets: Array,
     start: Array,
-    early_stop: float,
+    early_stop: Scalar,
     image: Array,
     depth: Array,
     opacity: Array,
@@ -56,8 +53,8 @@ def composite_forward(
     t: Array,
     offsets: Array,
     start: Array,
-    early_stop: float,
-    workers: int,
+    early_stop: Scalar,
+    workers: Scalar,
     image: Array,
     depth: Array,
     opacity: Array,
@@ -75,8 +72,8 @@ def composite_forward(
 
 @kernel
 def _composite_block_backward(
-    begin: int,
-    end: int,
+    begin: Scalar,
+    end: Scalar,
     alpha: Array,
     rgb: Array,
     t: Array,
@@ -117,7 +114,7 @@ def composite_backward(
     grad_depth: Array,
     grad_opacity: Array,
     grad_weights: Array,
-    workers: int,
+    workers: Scalar,
     grad_alpha: Array,
     grad_rgb: Array,
 ) -> None:
@@ -132,7 +129,9 @@ def composite_backward(
 
 
 @kernel
-def _distortion_block(begin: int, end: int, weights: Array, t: Array, dt: Array, offsets: Array, loss: Array) -> None:
+def _distortion_block(
+    begin: Scalar, end: Scalar, weights: Array, t: Array, dt: Array, offsets: Array, loss: Array
+) -> None:
     """Distortion of the rays ``begin`` to ``end``, by running sums of ``w`` and ``w t``."""
     for ray in range(begin, end):
         total, moment, result = 0.0, 0.0, 0.0
@@ -145,7 +144,7 @@ def _distortion_block(begin: int, end: int, weights: Array, t: Array, dt: Array,
 
 
 @parallel_kernel
-def distortion_forward(weights: Array, t: Array, dt: Array, offsets: Array, workers: int, loss: Array) -> None:
+def distortion_forward(weights: Array, t: Array, dt: Array, offsets: Array, workers: Scalar, loss: Array) -> None:
     """Distortion of all rays."""
     rays = len(offsets) - 1
     for worker in prange(workers):
@@ -155,7 +154,14 @@ def distortion_forward(weights: Array, t: Array, dt: Array, offsets: Array, work
 
 @kernel
 def _distortion_block_backward(
-    begin: int, end: int, weights: Array, t: Array, dt: Array, offsets: Array, grad_loss: Array, grad_weights: Array
+    begin: Scalar,
+    end: Scalar,
+    weights: Array,
+    t: Array,
+    dt: Array,
+    offsets: Array,
+    grad_loss: Array,
+    grad_weights: Array,
 ) -> None:
     """Gradient of the rays ``begin`` to ``end``: sums before a sample minus sums behind it."""
     for ray in range(begin, end):
@@ -176,7 +182,7 @@ def _distortion_block_backward(
 
 @parallel_kernel
 def distortion_backward(
-    weights: Array, t: Array, dt: Array, offsets: Array, grad_loss: Array, workers: int, grad_weights: Array
+    weights: Array, t: Array, dt: Array, offsets: Array, grad_loss: Array, workers: Scalar, grad_weights: Array
 ) -> None:
     """Gradient of all rays with respect to ``weights``."""
     rays = len(offsets) - 1

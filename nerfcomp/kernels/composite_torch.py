@@ -50,7 +50,10 @@ def transmittance_torch(alpha: Tensor, offsets: Tensor, start: Tensor) -> Tensor
 def composite_torch(
     alpha: Tensor, rgb: Tensor, t: Tensor, offsets: Tensor, start: Tensor, early_stop: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Composite by differentiable torch operations; arguments and results as in `nerfcomp.kernels.composite.composite`."""
+    """Composite by differentiable torch operations.
+
+    Arguments and results as in `nerfcomp.kernels.composite.composite`, ``start`` being its ``transmittance``.
+    """
     through = transmittance_torch(alpha, offsets, start)
     weights = torch.where(through > early_stop, through * alpha, 0.0)
     image = segment_sum(weights.unsqueeze(1) * rgb, offsets)

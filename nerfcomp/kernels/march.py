@@ -3,12 +3,12 @@
 Notation of this file:
 
 - ``N`` rays, ``M`` samples of all rays packed one ray after the other, ``C`` cascades of ``R^3`` cells.
-- Cascade ``c`` covers the cube ``aabb`` shrunk about its centre by ``2^(C - 1 - c)``; a position is looked up in the finest
-  cascade that contains it. Cells are indexed ``[c, x, y, z]``.
+- Cascade ``c`` covers the cube ``aabb`` shrunk about its centre by ``2^(C - 1 - c)``; a position is looked up in the
+  finest cascade that contains it. Cells are indexed ``[c, x, y, z]``.
 - All rays share one lattice of distances: step ``k`` covers ``[e_k, e_{k+1}]`` with ``e_0 = 0`` and
-  ``e_{k+1} - e_k = clamp(e_k * cone_angle, dt_min, dt_max)``. A ray's jitter ``u`` in [0, 1) moves all of its edges from
-  ``e_k`` to ``e_k + u * (e_{k+1} - e_k)``. A sample is the midpoint ``t`` of a step, of length ``dt``, that lies inside the
-  box, between near and far, and in an occupied cell.
+  ``e_{k+1} - e_k = clamp(e_k * cone_angle, dt_min, dt_max)``. A ray's jitter ``u`` in [0, 1) moves all of its edges
+  from ``e_k`` to ``e_k + u * (e_{k+1} - e_k)``. A sample is the midpoint ``t`` of a step, of length ``dt``, that lies
+  inside the box, between near and far, and in an occupied cell.
 
 Source: Müller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding" (2022), appendix E.1.
 """
@@ -26,6 +26,7 @@ from nerfcomp.kernels.march_torch import march_torch
 Backend = Literal["auto", "numba", "torch"]
 _MAX_STEPS = 2**21
 _PARALLEL = 1e-12
+_FOUR_BYTES_TO_BITS = 0x01020408  # this product gathers the lowest bits of four bytes in bits 24 to 27
 
 
 class Samples(NamedTuple):
@@ -90,9 +91,9 @@ def step_lattice(dt_min: float, dt_max: float, cone_angle: float, reach: float) 
     Raises:
         ValueError: Steps that are not positive and ordered, or more than two million of them.
 
-    >>> midpoints, widths = step_lattice(0.5, 2.0, 0.5, 2.5)
+    >>> midpoints, widths = step_lattice(0.5, 1.0, 0.5, 1.0)
     >>> midpoints.tolist(), widths.tolist()
-    ([0.25, 0.75, 1.25, 1.875, 2.8125, 4.21875], [0.5, 0.5, 0.5, 0.75, 1.125, 1.6875])
+    ([0.25, 0.75, 1.25, 1.875, 2.75, 3.75], [0.5, 0.5, 0.5, 0.75, 1.0, 1.0])
     """
     if not (0.0 < dt_min <= dt_max and cone_angle >= 0.0 and reach / dt_min < np.inf):
         raise ValueError(f"Need 0 < dt_min <= dt_max and cone_angle >= 0, found {dt_min}, {dt_max} and {cone_angle}.")
@@ -156,11 +157,12 @@ def pack_bricks(occupied: Tensor) -> Bricks:
     >>> words[0, 0, 0, 0].item(), levels[0, :, 0, 0].tolist()
     (4, [0, 1, 2, 2])
     """
-    filled = fill_inner(occupied.cpu())
-    edge = filled.shape[1] // 4
-    cells = filled.view(-1, edge, 4, edge, 4, edge, 4).permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 64)
-    words = torch.from_numpy(np.packbits(cells.numpy(), axis=-1, bitorder="little").view(np.int64))
-    words = words.view(-1, edge, edge, edge)
+    cells = fill_inner(occupied.cpu()).contiguous().numpy().view(np.uint32)
+    edge = cells.shape[1] // 4
+    rows = (cells * np.uint32(_FOUR_BYTES_TO_BITS) >> np.uint32(24)).astype(np.uint64) & np.uint64(15)
+    rows = rows.reshape(-1, edge, 4, edge, 4, edge)
+    shifts = np.arange(0, 64, 4, dtype=np.uint64).reshape(4, 1, 4, 1)
+    words = torch.from_numpy(np.bitwise_or.reduce(rows << shifts, axis=(2, 4)).view(np.int64))
     return Bricks(words, torch.stack([_empty_levels(cube == 0) for cube in words]))
 
 
@@ -185,9 +187,8 @@ def fill_inner(occupied: Tensor) -> Tensor:
 
 def _pool(cells: Tensor) -> Tensor:
     """Halve the resolution of (R, R, R) bools; a block is set when any of its eight cells is."""
-    for axis in range(3):
-        cells = cells.unflatten(axis, (-1, 2)).any(axis + 1)
-    return cells
+    half = len(cells) // 2
+    return cells.reshape(half, 2, half, 2, half, 2).any(5).any(3).any(1)
 
 
 def _empty_levels(empty: Tensor) -> Tensor:

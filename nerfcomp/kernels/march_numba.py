@@ -4,19 +4,18 @@ A first kernel writes down which steps of the lattice lie in occupied cells; a s
 lengths at their final places. Notation as in `nerfcomp.kernels.march`; all geometry is float32 and in the same order of
 operations as the torch reference, so that both find the same samples.
 
-The occupancy is read as bricks of 4^3 cells: one 64-bit word per brick, 256 KiB for 128^3 cells, which a core's cache holds.
+The occupancy is read as bricks of 4^3 cells: one 64-bit word per brick, 256 KiB for 128^3 cells, which a core's cache
+holds. Only functions of scalars are called within the loop over steps: handing on an array costs an atomic reference
+count, which two threads fight over.
 """
-
-from typing import Any
 
 import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
 
-from nerfcomp.kernels.numba_setup import as_array, kernel, parallel_kernel, worker_count
+from nerfcomp.kernels.numba_setup import Array, Scalar, as_array, kernel, parallel_kernel, worker_count
 
-Array = np.ndarray[Any, Any]
 _RAYS_PER_BLOCK = 64
 _MARGIN = np.float32(0.05)  # of a step: rounding of an exit point must not jump over the first step behind it
 _FLAT = np.float32(1e-12)  # a ray with a smaller slope never leaves a block along that axis
@@ -25,26 +24,26 @@ _ONE = np.uint64(1)
 
 
 @kernel
-def _cell(position: float, scale: float, half: float, top: float) -> int:
+def _cell(position: Scalar, scale: Scalar, half: Scalar, top: Scalar) -> Scalar:
     """Index of the cell along one axis; ``position`` in cells of the coarsest cascade from the centre."""
     return int(min(max(position * scale + half, np.float32(0.0)), top))
 
 
 @kernel
-def _inverse(slope: float) -> float:
+def _inverse(slope: Scalar) -> Scalar:
     """Distance per cell along one axis, finite."""
     return np.float32(1.0) / slope if abs(slope) > _FLAT else np.float32(1.0) / _FLAT
 
 
 @kernel
-def _exit(position: float, inverse: float, cell: int, shift: int, half: float, scale: float) -> float:
-    """Distance to the face through which a ray leaves the aligned block of ``2^shift`` cells around ``cell``, one axis."""
+def _exit(position: Scalar, inverse: Scalar, cell: Scalar, shift: Scalar, half: Scalar, scale: Scalar) -> Scalar:
+    """Distance, along one axis, to where a ray leaves the aligned block of ``2^shift`` cells around ``cell``."""
     face = ((cell >> shift) + (inverse > np.float32(0.0))) << shift
     return ((np.float32(face) - half) / scale - position) * inverse
 
 
 @kernel
-def _word_shift(word: int, i: int, j: int, k: int) -> int:
+def _word_shift(word: Scalar, i: Scalar, j: Scalar, k: Scalar) -> Scalar:
     """Log2 of the edge of the empty block around a cell of a brick that is not empty; -1 for an occupied cell."""
     if (word >> np.uint64((i & 3) << 4 | (j & 3) << 2 | (k & 3))) & _ONE:
         return -1
@@ -52,7 +51,7 @@ def _word_shift(word: int, i: int, j: int, k: int) -> int:
 
 
 @kernel
-def _jump(distance: float, t: float, dt_min: float, dt_max: float, growth: float) -> int:
+def _jump(distance: Scalar, t: Scalar, dt_min: Scalar, dt_max: Scalar, growth: Scalar) -> Scalar:
     """Number of steps from ``t`` that surely lie within ``distance``."""
     length = min(max((t + distance) * growth, dt_min), dt_max)
     return int(distance / length - _MARGIN) if distance > length else 0
@@ -60,8 +59,8 @@ def _jump(distance: float, t: float, dt_min: float, dt_max: float, growth: float
 
 @kernel
 def _march_block(
-    begin: int,
-    end: int,
+    begin: Scalar,
+    end: Scalar,
     origins: Array,
     directions: Array,
     enter: Array,
@@ -71,9 +70,9 @@ def _march_block(
     midpoints: Array,
     words: Array,
     levels: Array,
-    edge: int,
+    edge: Scalar,
     limits: Array,
-    max_samples: int,
+    max_samples: Scalar,
     steps: Array,
     counts: Array,
 ) -> None:
@@ -124,10 +123,10 @@ def _find_steps(
     midpoints: Array,
     words: Array,
     levels: Array,
-    edge: int,
+    edge: Scalar,
     limits: Array,
-    max_samples: int,
-    workers: int,
+    max_samples: Scalar,
+    workers: Scalar,
     steps: Array,
     counts: Array,
 ) -> None:
@@ -157,14 +156,14 @@ def _find_steps(
 
 @kernel
 def _fill_block(
-    begin: int,
-    end: int,
+    begin: Scalar,
+    end: Scalar,
     origins: Array,
     directions: Array,
     jitter: Array,
     midpoints: Array,
     widths: Array,
-    max_samples: int,
+    max_samples: Scalar,
     steps: Array,
     offsets: Array,
     x: Array,
@@ -195,8 +194,8 @@ def _fill(
     jitter: Array,
     midpoints: Array,
     widths: Array,
-    max_samples: int,
-    workers: int,
+    max_samples: Scalar,
+    workers: Scalar,
     steps: Array,
     offsets: Array,
     x: Array,
@@ -229,8 +228,8 @@ def march_numba(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Run both kernels; arguments and results as in `nerfcomp.kernels.march_torch.march_torch`, all on the CPU.
 
-    ``bricks`` are the words and levels of `nerfcomp.kernels.march.Bricks`; ``limits`` the smallest and largest step and the
-    growth of a step per unit of distance.
+    ``bricks`` are the words and levels of `nerfcomp.kernels.march.Bricks`; ``limits`` the smallest and largest step and
+    the growth of a step per unit of distance.
     """
     rays, workers, edge = len(origins), worker_count(), bricks[0].shape[1]
     bounds = np.array(

@@ -1,4 +1,7 @@
-"""Occupancy march in plain torch, on any device: every step of every ray is looked up. Notation as in `nerfcomp.kernels.march`."""
+"""Occupancy march in plain torch, on any device: every step of every ray is looked up.
+
+Notation as in `nerfcomp.kernels.march`.
+"""
 
 import torch
 from torch import Tensor

@@ -1,26 +1,23 @@
 """Which cells of a grid a set of cameras sees.
 
-Cells are indexed as in `nerfcomp.kernels.march`, cameras are those of `nerfcomp.cameras`: OpenGL axes, pixels whose first
-column spans 0 to 1, OpenCV distortion. A cell counts as seen when the ball around it shows up in an image.
+Cells are indexed as in `nerfcomp.kernels.march`, cameras are those of `nerfcomp.cameras`: OpenGL axes, pixels whose
+first column spans 0 to 1, OpenCV distortion. A cell counts as seen when the ball around it shows up in an image.
 """
 
 import math
-from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numba import prange
 from torch import Tensor
 
-from nerfcomp.kernels.numba_setup import as_array, kernel, parallel_kernel, worker_count
-
-Array = np.ndarray[Any, Any]
-_inlined = numba.njit(inline="always", error_model="numpy")
+from nerfcomp.kernels.numba_setup import Array, Scalar, as_array, inlined_kernel, kernel, parallel_kernel, worker_count
 
 
-@_inlined
-def _sees(views: Array, view: int, width: float, height: float, x: float, y: float, z: float, radius: float) -> bool:
+@inlined_kernel
+def _sees(
+    views: Array, view: Scalar, width: Scalar, height: Scalar, x: Scalar, y: Scalar, z: Scalar, radius: Scalar
+) -> Scalar:
     """Whether a ball shows up in a view; a row of ``views`` is laid out as `_view_table` says."""
     px = views[view, 0] * x + views[view, 1] * y + views[view, 2] * z + views[view, 3]
     py = views[view, 4] * x + views[view, 5] * y + views[view, 6] * z + views[view, 7]
@@ -42,7 +39,7 @@ def _sees(views: Array, view: int, width: float, height: float, x: float, y: flo
 
 @kernel
 def _mark_slab(
-    views: Array, width: float, height: float, low: Array, cell: Array, near: float, slab: int, seen: Array
+    views: Array, width: Scalar, height: Scalar, low: Array, cell: Array, near: Scalar, slab: Scalar, seen: Array
 ) -> None:
     """Decide about all cells with one x index; the view that saw the last cell is tried first."""
     x, last = low[0] + (slab + 0.5) * cell[0], 0
@@ -66,7 +63,7 @@ def _mark_slab(
 
 @parallel_kernel
 def _mark_cube(
-    views: Array, width: float, height: float, low: Array, cell: Array, near: float, workers: int, seen: Array
+    views: Array, width: Scalar, height: Scalar, low: Array, cell: Array, near: Scalar, workers: Scalar, seen: Array
 ) -> None:
     """Decide about all cells of one cascade."""
     for worker in prange(workers):
@@ -126,7 +123,7 @@ def seen_cells(
     >>> pose = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]])  # at the origin, looking along -z
     >>> camera = (pose, torch.tensor([[1.0, 1.0, 0.5, 0.5]]), torch.zeros(1, 4), 1, 1)
     >>> seen_cells(*camera, torch.tensor([[-8.0] * 3, [8.0] * 3]), 1, 16)[0, 8, 8].int().tolist()
-    [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     """
     views = _view_table(c2w.cpu(), intrinsics.cpu(), distortion.cpu())
     box = aabb.cpu().double()

@@ -1,7 +1,7 @@
 """Where a scene is empty: a grid of densities that follows a field while it trains.
 
-Notation of this file: ``C`` cascades of ``R^3`` cells, indexed ``[c, x, y, z]``; cascade ``c`` covers the box ``aabb`` shrunk
-about its centre by ``2^(C - 1 - c)``. Densities are per unit of length of the marched space.
+Notation of this file: ``C`` cascades of ``R^3`` cells, indexed ``[c, x, y, z]``; cascade ``c`` covers the box ``aabb``
+shrunk about its centre by ``2^(C - 1 - c)``. Densities are per unit of length of the marched space.
 
 Source: Müller et al., "Instant Neural Graphics Primitives with a Multiresolution Hash Encoding" (2022), appendix E.2.
 """
@@ -19,6 +19,7 @@ from nerfcomp.rays import Camera
 
 DensityFunction = Callable[[Tensor], Tensor]
 _CHUNK = 2**18  # cells asked at once
+_LONGEST_INTERVAL = 16.0  # updates whose decay one visit may make up for
 _STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
 
 
@@ -89,7 +90,7 @@ class OccupancyGrid(nn.Module):
     @property
     def diagonal(self) -> float:
         """Diagonal of the innermost cube."""
-        return float((self.aabb[1] - self.aabb[0]).norm()) / 2 ** (self.cascades - 1)
+        return float(torch.linalg.vector_norm(self.aabb[1] - self.aabb[0])) / 2.0 ** (self.cascades - 1)
 
     @property
     def bricks(self) -> Bricks:
@@ -125,9 +126,8 @@ class OccupancyGrid(nn.Module):
             ValueError: Another shape or type.
         """
         if occupied.shape != self.occupied.shape or occupied.dtype != torch.bool:
-            raise ValueError(
-                f"The occupancy must be bool {tuple(self.occupied.shape)}, got {occupied.dtype} {tuple(occupied.shape)}."
-            )
+            needed, found = tuple(self.occupied.shape), tuple(occupied.shape)
+            raise ValueError(f"The occupancy must be bool {needed}, got {occupied.dtype} {found}.")
         self.occupied.copy_(occupied)
         self.density.copy_(torch.where(self.occupied, math.inf, -1.0))
 
@@ -170,15 +170,15 @@ class OccupancyGrid(nn.Module):
             density_fn: Densities (K,) at positions (K, 3).
             n_cells: Number of cells to ask; none asks all of them during the warm-up and then half of them.
         """
-        cells = self._choose_cells(index, n_cells)
-        cells = cells[self.density.flatten()[cells] >= 0]
+        in_turn, chosen, interval = self._choose_cells(index, n_cells)
+        density = self.density.view(-1)
+        cells = torch.cat([in_turn[density[in_turn] >= 0], chosen])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         place = torch.rand(len(cells), 3, generator=generator).to(cells.device)
-        found = self._ask(density_fn, self.cell_points(cells, place))
-        density, old = self.density.view(-1), self.density.view(-1)[cells]
-        density[cells] = torch.where(old.isinf(), 0.0, old * self.decay ** self._interval(index, len(cells)))
+        found, old = self._ask(density_fn, self.cell_points(cells, place)), density[cells]
+        density[cells] = torch.where(old.isinf(), 0.0, old * self.decay**interval)
         density.scatter_reduce_(0, cells, found, "amax")
-        self._threshold_cells()
+        self._threshold_cells(density[in_turn])
 
     @torch.no_grad()
     def rebuild(self, density_fn: DensityFunction, points_per_cell: int = 4) -> None:
@@ -196,41 +196,36 @@ class OccupancyGrid(nn.Module):
             place = torch.rand(3, generator=generator).to(cells.device) if point else 0.5
             found = torch.maximum(found, self._ask(density_fn, self.cell_points(cells, place)))
         self.density.view(-1)[cells] = found
-        self._threshold_cells()
+        self._threshold_cells(found)
 
-    def _choose_cells(self, index: int, n_cells: int | None) -> Tensor:
-        """Flat indices of the cells to ask at a index: in turn, and after the warm-up half of them occupied ones."""
+    def _choose_cells(self, index: int, n_cells: int | None) -> tuple[Tensor, Tensor, float]:
+        """Cells to ask in turn, occupied cells to ask besides, and the updates between two visits of a cell."""
         total, device = self.density.numel(), self.density.device
         warm = index < self.warmup_updates
-        wanted = min(total, n_cells if n_cells is not None else (total if warm else total // 2))
-        in_turn = wanted if warm else wanted // 2
-        order = (torch.arange(in_turn, device=device) + index * in_turn) % total
-        cells = order * (_STRIDE % total) % total
+        wanted = max(1, min(total, n_cells if n_cells is not None else (total if warm else total // 2)))
+        number = wanted if warm else (wanted + 1) // 2
+        in_turn = (torch.arange(number, device=device) + index * number) % total * (_STRIDE % total) % total
         if warm:
-            return cells
-        occupied = self.occupied.flatten().nonzero().squeeze(1)
+            return in_turn, in_turn[:0], min(total / number, _LONGEST_INTERVAL)
+        occupied = self.occupied.view(-1).nonzero().squeeze(1)
+        number = min(wanted - number, len(occupied))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index + 500_009)
-        pick = torch.randint(max(1, len(occupied)), (min(wanted - in_turn, len(occupied)),), generator=generator)
-        return torch.cat([cells, occupied[pick.to(device)]])
-
-    def _interval(self, index: int, asked: int) -> float:
-        """Updates between two visits of a cell that matters; the decay makes up for them."""
-        matters = self.density.numel() if index < self.warmup_updates else int(self.occupied.sum())
-        share = asked if index < self.warmup_updates else asked / 2
-        return min(max(matters / max(share, 1), 1.0), 16.0)
+        pick = torch.randint(max(1, len(occupied)), (number,), generator=generator)
+        interval = min(max(len(occupied) / max(number, 1), 1.0), _LONGEST_INTERVAL)
+        return in_turn, occupied[pick.to(device)], interval
 
     def _ask(self, density_fn: DensityFunction, points: Tensor) -> Tensor:
         """Finite densities at points, the largest that any process found."""
-        parts = [density_fn(chunk).float() for chunk in points.split(_CHUNK)]
+        parts = [density_fn(chunk).float() for chunk in torch.split(points, _CHUNK)]
         found = torch.cat(parts) if parts else points.new_zeros(0)
         found = found.nan_to_num(nan=0.0, posinf=torch.finfo(torch.float32).max).clamp(min=0.0)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return found
 
-    def _threshold_cells(self) -> None:
-        """Decide anew which cells are occupied."""
-        known = self.density[(self.density > 0) & self.density.isfinite()]
+    def _threshold_cells(self, sample: Tensor) -> None:
+        """Decide anew which cells are occupied; the mean density is that of a sample of cells."""
+        known = sample[(sample > 0) & sample.isfinite()]
         mean = float(known.double().mean()) if len(known) else 0.0
         highest = -math.log1p(-self.opacity_threshold) * 1024 / self.diagonal
-        self.occupied.copy_(self.density > min(mean, highest))
+        torch.gt(self.density, min(mean, highest), out=self.occupied)

@@ -1,7 +1,7 @@
 """From samples to pixels: one path, on alpha, for every kind of field.
 
-Notation of this file: ``N`` rays, ``M`` samples packed ray after ray. A *shade function* maps positions (M, 3), unit viewing
-directions (M, 3) and interval lengths (M,) to an object with ``alpha`` (M,) and ``rgb`` (M, 3).
+Notation of this file: ``N`` rays, ``M`` samples packed ray after ray. A *shade function* maps positions (M, 3), unit
+viewing directions (M, 3) and interval lengths (M,) to an object with ``alpha`` (M,) and ``rgb`` (M, 3).
 """
 
 from collections.abc import Callable
@@ -88,8 +88,8 @@ def render_image(
 ) -> Rendered:
     """Render many rays without gradients, asking the field only as far as light reaches.
 
-    Samples are shaded in waves, some of every ray at a time; rays that have become opaque drop out. The result is that of
-    `render` up to rounding.
+    Samples are shaded in waves, some of every ray at a time; rays that have become opaque drop out. The result is that
+    of `render` up to rounding.
 
     Args:
         shade_fn: Opacity and colour of samples.

@@ -34,7 +34,7 @@ class Sampler(nn.Module):
 
         Args:
             rays: N rays.
-            jitter: (N,) in [0, 1), shift of each ray's samples in steps; random while training and 0 otherwise when absent.
+            jitter: (N,) in [0, 1), shift of each ray's samples in steps; when absent, random while training and else 0.
 
         Returns:
             The samples.
@@ -98,7 +98,7 @@ class OccupancySampler(Sampler):
         if not (1 <= n_steps <= 2**16 and 1 <= max_samples <= 2**16 and update_every >= 1 and 0.0 <= cone_angle <= 1.0):
             raise ValueError(
                 f"Cannot march with n_steps={n_steps}, max_samples={max_samples}, update_every={update_every}, "
-                f"cone_angle={cone_angle}. Allowed: 1 to 65536 steps and samples, updates at least every step, angles 0 to 1."
+                f"cone_angle={cone_angle}. Allowed: 1 to 65536 steps and samples, update_every from 1, angles 0 to 1."
             )
         keep = ("resolution", "cascades", "n_steps", "cone_angle", "max_samples", "opacity_threshold")
         self.arguments = {key: value for key, value in locals().items() if key in keep}
