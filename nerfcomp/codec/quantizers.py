@@ -170,8 +170,13 @@ def _nearest(values: np.ndarray, qp: int) -> np.ndarray:
 
 
 def _cheapest(values: np.ndarray, step: float, weights: np.ndarray) -> np.ndarray:
-    """Alternate between levels and the rates that they imply; a few rounds settle."""
-    levels = find_levels(values, step)
+    """Alternate between levels and the rates that they imply; a few rounds settle.
+
+    The first rates come from a tensor without the values that cannot be worth a bit: rates of many levels that nobody
+    needs would otherwise keep those levels cheap, and so alive.
+    """
+    worth = weights * (values / np.float32(step)) ** 2 >= 1
+    levels = find_levels(values * worth, step)
     for _ in range(RATE_ROUNDS):
         levels = find_cheap_levels(values, step, weights, rates_from(count_flags(levels, True)))
     return levels

@@ -136,7 +136,8 @@ def _finish(child: _Child) -> dict[str, np.ndarray]:
         raise ContainerError(f"Decoding the sections {names} took too long; the file is damaged or hostile.") from error
     if code != 0:
         child.errors.seek(0)
-        reason = child.errors.read(500).decode("utf-8", "replace").strip() or f"the decoder died with code {code}"
+        said = child.errors.read(500).decode("utf-8", "replace")
+        reason = "".join(letter for letter in said if letter.isprintable()) or f"the decoder died with code {code}"
         raise ContainerError(f"The sections {names} cannot be decoded ({reason}); the file is damaged.")
     tensors = {}
     child.output.seek(0)
