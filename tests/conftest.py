@@ -2,11 +2,13 @@
 
 import os
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; see nerfcomp/__init__.py
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # read when lightning imports jsonargparse
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from pathlib import Path  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
@@ -37,5 +39,7 @@ def _seed() -> None:
 
 
 def pytest_configure() -> None:
-    """Leave room for the other processes of the machine."""
+    """Leave room for the other processes of the machine, and let no test fail because the machine is busy."""
     torch.set_num_threads(min(2, os.cpu_count() or 1))
+    hypothesis.settings.register_profile("nerfcomp", deadline=None, derandomize="CI" in os.environ)
+    hypothesis.settings.load_profile("nerfcomp")

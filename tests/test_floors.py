@@ -36,12 +36,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "callbacks": BELOW_SHELLS,
 }
 LIGHTNING_FLOOR = {"datamodules", "modules", "callbacks"}
+LOADS_OPENMP = {"torch", "lightning", "numba", "kornia", "torchmetrics"}
 ABOVE_SCIENCE = {"lightning", "pytorch_lightning", "lightning_utilities", "jsonargparse", "yaml", "train", "compress"}
 
 
+def scripts() -> list[Path]:
+    """What is started by hand: the two commands and everything in ``benchmarks/``."""
+    return [ROOT / name for name in SCRIPTS] + sorted((ROOT / "benchmarks").glob("*.py"))
+
+
 def source_files() -> list[Path]:
-    """Every module of the package and the scripts that exist."""
-    return sorted(PACKAGE.rglob("*.py")) + [ROOT / name for name in SCRIPTS if (ROOT / name).exists()]
+    """Every module of the package and every script."""
+    return sorted(PACKAGE.rglob("*.py")) + scripts()
 
 
 def part_of(path: Path) -> str:
@@ -110,6 +116,13 @@ def _says_true(call: ast.Call, keyword: str) -> bool:
     return any(k.arg == keyword and isinstance(k.value, ast.Constant) and k.value.value is True for k in call.keywords)
 
 
+def loads_too_early(tree: ast.Module) -> list[str]:
+    """What a script loads before nerfcomp has told OpenMP how to wait, which is too late once torch is loaded."""
+    names = [name for statement in tree.body for name in imported_modules(statement, "")]
+    ours = next((place for place, name in enumerate(names) if name.split(".")[0] == "nerfcomp"), len(names))
+    return [name for name in names[:ours] if name.split(".")[0] in LOADS_OPENMP]
+
+
 def long_functions(tree: ast.AST) -> Iterator[str]:
     """Functions of more than sixty lines, docstring included."""
     for node in ast.walk(tree):
@@ -129,6 +142,17 @@ def test_file_keeps_the_rules(path: Path) -> None:
         assert forbidden_imports(part_of(path), imports_of(path)) == set()
     if path != PACKAGE / "fields" / "tcnn.py":
         assert "tinycudann" not in {name.split(".")[0] for name in imports_of(path)}
+
+
+@pytest.mark.parametrize("path", scripts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_script_loads_nerfcomp_first(path: Path) -> None:
+    assert loads_too_early(ast.parse(path.read_text())) == []
+
+
+def test_script_that_loads_torch_first_is_found() -> None:
+    assert loads_too_early(ast.parse("import os\nimport torch\nfrom nerfcomp import fields")) == ["torch"]
+    assert loads_too_early(ast.parse("import os\nfrom nerfcomp import fields\nimport torch")) == []
+    assert loads_too_early(ast.parse("from lightning.pytorch.cli import LightningCLI")) != []
 
 
 def test_every_part_is_in_the_table() -> None:
