@@ -6,3 +6,15 @@ from nerfcomp.readers.llff import LLFFReader
 from nerfcomp.readers.procedural import ProceduralReader
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 from nerfcomp.readers.transforms import TransformsReader
+
+__all__ = [
+    "BlenderReader",
+    "LLFFReader",
+    "PathKind",
+    "ProceduralReader",
+    "Scene",
+    "SceneReader",
+    "Split",
+    "TransformsReader",
+    "write_blender",
+]

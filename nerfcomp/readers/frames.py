@@ -17,6 +17,7 @@ from nerfcomp.readers.alignment import check_pose
 
 _UNREAD_LENSES = ("fisheye", "equirect", "panorama", "ortho")
 _UNREAD_COEFFICIENTS = ("k3", "k4", "k5", "k6")
+_LARGEST = 1e30  # of any number in a file: everything beyond, infinity and NaN is no measurement
 _LENS_ERROR = 0.1  # pixels that undoing and redoing the lens distortion may miss
 
 
@@ -133,7 +134,7 @@ def number(entry: dict[str, Any], key: str, where: str) -> float | None:
     value = entry.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
         raise SceneError(f"{where}: {key!r} is {value!r}; it must be a finite number.")
     return float(value)
 
@@ -155,12 +156,12 @@ def _find(frames: Frames, entry: dict[str, Any], key: str) -> float | None:
 def _intrinsics(frames: Frames, entry: dict[str, Any], height: int, width: int) -> tuple[float, float, float, float]:
     """Read fx, fy, cx, cy of one frame."""
     where = f"{frames.source}, frame {entry['file_path']}"
-    declared = (_find(frames, entry, "w"), _find(frames, entry, "h"))
-    for said, size in zip(declared, (width, height)):
+    for key, size in (("w", width), ("h", height)):
+        said = _find(frames, entry, key)
         if said is not None and said != size:
             raise SceneError(
-                f"{where}: the file says {declared[0]}x{declared[1]} pixels, but the images of this scene have "
-                f"{width}x{height}. Use the images that the file was made for, or scale its intrinsics."
+                f"{where}: {key!r} is {said:g}, but the images of this scene have {width}x{height} pixels. Use the "
+                "images that the file was made for, or scale its intrinsics."
             )
     fx, fy = _focal(frames, entry, "x", width), _focal(frames, entry, "y", height)
     if fx is None and fy is None:

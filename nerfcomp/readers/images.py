@@ -67,10 +67,12 @@ def find_image(path: Path) -> Path:
     Raises:
         SceneError: If there is none.
     """
-    candidates = [path, *(path.with_name(path.name + suffix) for suffix in SUFFIXES)]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
+    for candidate in (path, *(Path(f"{path}{suffix}") for suffix in SUFFIXES)):
+        try:
+            if candidate.is_file():
+                return candidate
+        except OSError as error:
+            raise SceneError(f"{candidate} cannot be looked up ({error}). Check its frame's path.") from error
     raise SceneError(
         f"no image {path}, neither under this name nor with one of {', '.join(SUFFIXES[:4])}. Restore the file or take "
         "its frame out of the scene description."

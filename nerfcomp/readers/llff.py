@@ -114,12 +114,12 @@ class LLFFReader(PosedImageReader):
             stored = np.load(source, mmap_mode="r", allow_pickle=False)  # mapping checks the shape against the size
         except FileNotFoundError as error:
             raise SceneError(f"no file {source}. Check the scene's folder and format.") from error
-        except (OSError, ValueError, OverflowError, EOFError) as error:
+        except Exception as error:  # damaged headers end in tokenize.TokenError, BadZipFile, OverflowError...
             raise SceneError(f"{source} is not a readable .npy file ({error}). Restore the file.") from error
-        if stored.ndim != 2 or stored.shape[1] != 17 or not len(stored) or stored.dtype.kind != "f":
-            raise SceneError(
-                f"{source} holds {stored.dtype} of shape {stored.shape}; floats of (views, 17) are needed."
-            )
+        if not isinstance(stored, np.ndarray) or stored.dtype.kind != "f":
+            raise SceneError(f"{source} is no .npy file of floats. Restore the file.")
+        if stored.ndim != 2 or stored.shape[1] != 17 or not len(stored):
+            raise SceneError(f"{source} has shape {stored.shape}; it must be (views, 17).")
         table = torch.from_numpy(stored.astype(np.float64))
         if not table.isfinite().all():
             raise SceneError(f"{source} contains NaN or infinity. Run the pose estimation again.")

@@ -9,7 +9,7 @@ import torch
 from nerfcomp.errors import SceneError
 from nerfcomp.readers.alignment import REGION, align_upright
 from nerfcomp.readers.frames import Frames, frames_camera, number, read_frames
-from nerfcomp.readers.images import find_image, read_header
+from nerfcomp.readers.images import SUFFIXES, find_image, read_header
 from nerfcomp.readers.posed import PosedImageReader, Views, make_splits, require_at_least
 from nerfcomp.readers.scene import HALF_SIDE_PER_RADIUS, Split, cube, march_bounds
 
@@ -139,17 +139,22 @@ def _stated_cube(frames: Frames, for_ngp: bool) -> tuple[tuple[float, float, flo
     scale = number(frames.shared, "scale", str(frames.source))
     if not for_ngp and scale is None:
         return (0.0, 0.0, 0.0), HALF_SIDE_PER_RADIUS * float(frames.c2w[:, :, 3].norm(dim=-1).median())
+    if scale is not None and scale <= 0:
+        raise SceneError(f"{frames.source}: 'scale' is {scale}; it must be above 0.")
     offset = frames.shared.get("offset", [0.5, 0.5, 0.5])
     try:
         x, y, z = ((0.5 - float(value)) / (scale or _NGP_SCALE) for value in offset)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SceneError(f"{frames.source}: 'offset' is {offset!r}; it must be a list of three numbers.") from error
+    if not math.isfinite(x + y + z):
+        raise SceneError(f"{frames.source}: 'offset' is {offset!r}; its numbers must be finite.")
     return (x, y, z), 0.5 / (scale or _NGP_SCALE)
 
 
 def _key(name: str) -> PurePosixPath:
-    """Path without suffix and leading dot, for comparing names."""
-    return PurePosixPath(name.replace("\\", "/")).with_suffix("")
+    """Path without an image's suffix and a leading dot, for comparing names."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.parent / path.stem if path.suffix in SUFFIXES else path
 
 
 def _listed(frames: Frames, split: Split, names: object, known: dict[PurePosixPath, int]) -> list[int]:
