@@ -52,7 +52,7 @@ def decode_sections(
         limits: Memory and time that a child may use.
 
     Returns:
-        Float32 and int32 arrays by name.
+        Float32 and int32 arrays by name, in the order of the sections.
 
     Raises:
         ContainerError: A stream cannot be decoded within the limits or holds something else than promised.
@@ -74,7 +74,8 @@ def decode_sections(
     try:
         for group in _split(sections):
             children.append(_start(group, limits))
-        return {name: value for child in children for name, value in _finish(child).items()}
+        decoded = {name: value for child in children for name, value in _finish(child).items()}
+        return {spec.name: decoded[spec.name] for section in sections for spec in section.tensors}
     finally:
         for child in children:
             child.process.kill()
