@@ -14,7 +14,7 @@ SHAPES = st.lists(st.integers(1, 5), max_size=5).map(tuple)
 
 
 def reference_stream(tensors: dict[str, np.ndarray], qp: int, dependent: bool, tuned: bool) -> bytes:
-    """The bitstream that nncodec's own approximator and coder make: its `compress` without the parts that need torch."""
+    """The bitstream that nncodec's own approximator and coder make: its `compress` minus what needs torch."""
     model = nnc_core.nnr_model.NNRModel(tensors)
     data = nnc_core.approximator.init_approx_data(tensors, model.model_info, qp_density=2, scan_order=0)
     settings = nnc_core.approximator.ApproxInfo(
@@ -90,7 +90,7 @@ def test_integers_are_exact(shape: tuple[int, ...], low: int, high: int, seed: i
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.uint8, np.int16, np.int64, np.uint32])
 def test_every_integer_type_comes_back_as_int32(dtype: type) -> None:
-    value = np.array([[0, 1], [1, 0]]).astype(dtype)
+    value: np.ndarray = np.array([[0, 1], [1, 0]]).astype(dtype)
     decoded = decode_nnc(encode_nnc({"n": value}))["n"]
     assert decoded.dtype == np.int32
     np.testing.assert_array_equal(decoded, value)
