@@ -106,8 +106,8 @@ def camera_rays(
         >>> middle.directions, middle.far
         (tensor([[ 0.,  0., -1.]]), tensor([[6.]]))
     """
-    distortion = camera.distortion[:1]
-    if camera.distortion.any():
+    distortion = camera.distortion[:1]  # one lens for all rays is undone faster than one per ray
+    if (camera.distortion != distortion).any():
         distortion = camera.distortion.index_select(0, view_index)
     local = pixel_directions(camera.intrinsics.index_select(0, view_index), distortion, pixel_x, pixel_y)
     # whole poses are gathered at once and columns scaled: several times faster than batched 3x3 products
