@@ -1,5 +1,7 @@
 """Encodings: what turns a position or a direction into the vector that an MLP sees."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +69,8 @@ class HashGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode positions (M, 3) in [0, 1] as (M, out_features)."""
-        return hash_encode(x, [level.weight for level in self.levels], self.geometry, self.backend)
+        tables = [cast(Tensor, level.weight) for level in self.levels]
+        return hash_encode(x, tables, self.geometry, self.backend)
 
 
 class SphericalHarmonics(nn.Module):
@@ -94,36 +97,37 @@ class SphericalHarmonics(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """Evaluate the harmonics of unit directions (M, 3) as (M, out_features)."""
-        x, y, z = d.unbind(-1)
-        xx, yy, zz = x * x, y * y, z * z
-        bands = [
-            lambda: [torch.full_like(x, 0.28209479177387814)],
-            lambda: [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x],
-            lambda: [
-                1.0925484305920792 * x * y,
-                -1.0925484305920792 * y * z,
-                0.9461746957575601 * zz - 0.31539156525252005,
-                -1.0925484305920792 * x * z,
-                0.5462742152960396 * (xx - yy),
-            ],
-            lambda: [
-                0.5900435899266435 * y * (yy - 3.0 * xx),
-                2.890611442640554 * x * y * z,
-                0.4570457994644658 * y * (1.0 - 5.0 * zz),
-                0.3731763325901154 * z * (5.0 * zz - 3.0),
-                0.4570457994644658 * x * (1.0 - 5.0 * zz),
-                1.445305721320277 * z * (xx - yy),
-                0.5900435899266435 * x * (3.0 * yy - xx),
-            ],
-        ]
-        return torch.stack([component for band in bands[: self.degree] for component in band()], dim=-1)
+        return torch.stack(_harmonics(*d.unbind(-1))[: self.out_features], dim=-1)
+
+
+def _harmonics(x: Tensor, y: Tensor, z: Tensor) -> list[Tensor]:
+    """All harmonics of degree 0 to 3, each in the shape of its arguments."""
+    xx, yy, zz = x * x, y * y, z * z
+    return [
+        torch.full_like(x, 0.28209479177387814),
+        -0.4886025119029199 * y,
+        0.4886025119029199 * z,
+        -0.4886025119029199 * x,
+        1.0925484305920792 * x * y,
+        -1.0925484305920792 * y * z,
+        0.9461746957575601 * zz - 0.31539156525252005,
+        -1.0925484305920792 * x * z,
+        0.5462742152960396 * (xx - yy),
+        0.5900435899266435 * y * (yy - 3.0 * xx),
+        2.890611442640554 * x * y * z,
+        0.4570457994644658 * y * (1.0 - 5.0 * zz),
+        0.3731763325901154 * z * (5.0 * zz - 3.0),
+        0.4570457994644658 * x * (1.0 - 5.0 * zz),
+        1.445305721320277 * z * (xx - yy),
+        0.5900435899266435 * x * (3.0 * yy - xx),
+    ]
 
 
 class Frequency(nn.Module):
     """Sines and cosines of every coordinate at doubling frequencies (Mildenhall et al., "NeRF" (2020), Eq. 4).
 
-    The order is that of the original code: x, sin(x), cos(x), sin(2x), cos(2x), ... with all coordinates in every term, and
-    without the factor pi of the paper.
+    The order is that of the original code: x, sin(x), cos(x), sin(2x), cos(2x), ... with all coordinates in every term,
+    and without the factor pi of the paper.
 
     Args:
         n_frequencies: Number of octaves, at least 1.

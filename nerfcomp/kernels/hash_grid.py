@@ -1,11 +1,12 @@
 """Multiresolution hash grid: its geometry and its encoding, laid out exactly as in tiny-cuda-nn.
 
-A grid has L levels. Level l is a lattice of ``resolutions[l]`` points along each axis, stretched so that the unit cube spans
-``scales[l]`` lattice spacings, whose F features per point live in a table of ``entries[l]`` rows. The half-spacing offset in
-``pos = scale * x + 0.5`` staggers the levels. Source: Müller et al., "Instant Neural Graphics Primitives with a
-Multiresolution Hash Encoding" (2022), section 3, and the parameter layout that tiny-cuda-nn gives to checkpoints.
+A grid has L levels. Level l is a lattice of ``resolutions[l]`` points along each axis, stretched so that the unit cube
+spans ``scales[l]`` lattice spacings, whose F features per point live in a table of ``entries[l]`` rows. The offset of
+half a spacing in ``pos = scale * x + 0.5`` staggers the levels. Source: Müller et al., "Instant Neural Graphics
+Primitives with a Multiresolution Hash Encoding" (2022), section 3, and the layout of tiny-cuda-nn's parameters.
 
-One seam for every backend: `hash_encode`. A GPU twin is one more branch there with the same signature.
+`hash_encode` is the one seam for every backend: a GPU twin adds its name to `Backend` and a branch there, and takes the
+arguments of `hash_encode_torch`.
 """
 
 import math
@@ -13,8 +14,10 @@ import struct
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
+import torch
 from torch import Tensor
 
+from nerfcomp.kernels.hash_grid_numba import hash_encode_numba
 from nerfcomp.kernels.hash_grid_torch import hash_encode_torch
 
 Backend = Literal["auto", "torch", "numba"]
@@ -53,10 +56,10 @@ def grid_geometry(
 ) -> GridGeometry:
     """Compute the levels of a grid whose resolution grows geometrically from base to finest.
 
-    tiny-cuda-nn computes ``scale = exp2(level * log2(growth)) * base - 1`` in float32. Where ``growth ** level`` is a power of
-    two, the last bit of the logarithm decides between, say, 64 and 65 lattice points, and compilers differ in it. Both
-    outcomes exist in checkpoints: "float32" takes the logarithm of the growth rounded to float32 (the common variant, and
-    ours), "float64" takes it of the exact growth.
+    tiny-cuda-nn computes ``scale = exp2(level * log2(growth)) * base - 1`` in float32. Where ``growth ** level`` is a
+    power of two, the last bit of the logarithm decides between, say, 64 and 65 lattice points, and compilers differ in
+    it. Both outcomes exist in checkpoints: "float32" takes the logarithm of the growth rounded to float32 (the common
+    variant, and ours), "float64" takes it of the exact growth.
 
     Args:
         levels: Number of levels, at least 1.
@@ -76,8 +79,9 @@ def grid_geometry(
     """
     if levels < 1 or not 3 <= log2_table_size <= 30 or base_resolution < 1 or finest_resolution < base_resolution:
         raise ValueError(
-            f"A hash grid of {levels} levels, 2^{log2_table_size} entries, resolutions {base_resolution} to {finest_resolution} "
-            "is impossible. Allowed: at least 1 level, 2^3 to 2^30 entries, 1 <= base_resolution <= finest_resolution."
+            f"A hash grid of {levels} levels, 2^{log2_table_size} entries, resolutions {base_resolution} to "
+            f"{finest_resolution} is impossible. Allowed: at least 1 level, 2^3 to 2^30 entries, "
+            "1 <= base_resolution <= finest_resolution."
         )
     if rounding not in get_args(Rounding):
         raise ValueError(f"rounding is {rounding!r}, allowed are {get_args(Rounding)}.")
@@ -102,24 +106,34 @@ def hash_encode(x: Tensor, tables: Sequence[Tensor], geometry: GridGeometry, bac
         x: (M, 3) float; coordinates outside [0, 1] are clamped to it. Differentiable.
         tables: L tensors (T_l, F), T_l = ``geometry.entries[l]``. Differentiable.
         geometry: Shape of the levels.
-        backend: "torch", or "auto": the fastest one for the device and the number type.
+        backend: "torch"; "numba" (float32 on the CPU only, differentiable once); or "auto": "numba" where it can, else
+            "torch".
 
     Returns:
         (M, L * F): the features of level 0, then of level 1, ...
 
     Raises:
-        ValueError: Unknown backend, or tables that do not fit the geometry.
+        ValueError: Unknown backend, one that cannot take these tensors, or tables that do not fit the geometry.
 
     >>> import torch
     >>> geometry = grid_geometry(levels=1, log2_table_size=3, base_resolution=2, finest_resolution=2)
-    >>> hash_encode(torch.tensor([[0.0, 0.0, 0.5]]), [torch.arange(8.0).unsqueeze(1)], geometry).tolist()
-    [[5.5]]
+    >>> hash_encode(torch.tensor([[0.0, 0.0, 0.5]]), [torch.arange(16.0).view(8, 2)], geometry).tolist()
+    [[11.0, 12.0]]
     """
-    shapes = [table.shape[0] for table in tables]
-    if shapes != list(geometry.entries):
+    rows = [table.shape[0] for table in tables]
+    if rows != list(geometry.entries) or x.ndim != 2 or x.shape[1] != 3:
         raise ValueError(
-            f"Tables of {shapes} rows do not fit a grid whose levels have {list(geometry.entries)} entries."
+            f"Positions {tuple(x.shape)} and tables of {rows} rows do not fit the grid. It takes (M, 3) positions in "
+            f"[0, 1] and one table per level, of {list(geometry.entries)} rows."
         )
     if backend not in get_args(Backend):
-        raise ValueError(f"Hash-grid backend is {backend!r}, allowed are {get_args(Backend)}.")
-    return hash_encode_torch(x, list(tables), geometry.scales, geometry.resolutions)
+        raise ValueError(f"Hash-grid backend is {backend!r}, allowed are {', '.join(get_args(Backend))}.")
+    fits_numba = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, *tables))
+    if backend == "numba" and not fits_numba:
+        raise ValueError(
+            f"The numba hash grid takes float32 tensors on the CPU, found {x.dtype} positions on {x.device} and "
+            f"{tables[0].dtype} tables on {tables[0].device}. Use backend='auto' or 'torch' for those."
+        )
+    if backend == "torch" or not fits_numba:
+        return hash_encode_torch(x, list(tables), geometry.scales, geometry.resolutions)
+    return hash_encode_numba(x, list(tables), geometry.scales, geometry.resolutions)

@@ -1,7 +1,8 @@
 """Hash-grid encoding in plain torch: the reference that every faster twin is compared with.
 
-Notation: `cell` is the integer lattice point below a position, `fraction` the position inside that cell, a *corner* one of
-the eight lattice points around it; bit ``axis`` of a corner's number says whether it lies at ``cell + 1`` along that axis.
+Notation: `cell` is the integer lattice point below a position, `fraction` the position inside that cell, a *corner* one
+of the eight lattice points around it; bit ``axis`` of a corner's number says whether it lies at ``cell + 1`` along that
+axis.
 """
 
 import torch
@@ -13,8 +14,8 @@ PRIMES = (1, 2654435761, 805459861)
 def corner_indices(cell: Tensor, resolution: int, entries: int) -> Tensor:
     """Return the table rows of the eight corners of each cell, as tiny-cuda-nn numbers them.
 
-    A level whose lattice fits its table is stored densely (x fastest); a larger one is hashed by Eq. 4 of Müller et al.,
-    "Instant Neural Graphics Primitives" (2022). Both wrap around at the end of the table.
+    A level whose lattice fits its table is stored densely (x fastest); a larger one is hashed by Eq. 4 of Müller et
+    al., "Instant Neural Graphics Primitives" (2022). Both wrap around at the end of the table.
 
     Args:
         cell: (M, 3) int64, at least 0.

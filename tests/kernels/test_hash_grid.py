@@ -1,0 +1,253 @@
+"""The hash grid: geometry against published counts, indices by hand, both backends against a slow reference."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from nerfcomp.kernels.hash_grid import Backend, GridGeometry, grid_geometry, hash_encode
+from nerfcomp.kernels.hash_grid_torch import corner_indices
+
+BACKENDS: tuple[Backend, Backend] = ("numba", "torch")
+SMALL = grid_geometry(
+    levels=5, log2_table_size=9, base_resolution=4, finest_resolution=37
+)  # two dense levels, three hashed
+
+
+def make_tables(geometry: GridGeometry, features: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [torch.randn(entries, features, dtype=dtype, requires_grad=True) for entries in geometry.entries]
+
+
+def slow_row(cell: tuple[int, int, int], resolution: int, entries: int) -> int:
+    """Table row of a lattice point, in Python's unbounded integers."""
+    x, y, z = cell
+    if resolution**3 <= entries:
+        return (x + resolution * (y + resolution * z)) % entries
+    return (x ^ (y * 2654435761 % 2**32) ^ (z * 805459861 % 2**32)) % entries
+
+
+def slow_encode(x: Tensor, tables: list[Tensor], geometry: GridGeometry) -> Tensor:
+    """One point, one level, one corner at a time."""
+    out = torch.zeros(len(x), len(tables), tables[0].shape[1], dtype=torch.float64)
+    for m, (level, table) in itertools.product(range(len(x)), enumerate(tables)):
+        position = [geometry.scales[level] * min(max(value, 0.0), 1.0) + 0.5 for value in x[m].tolist()]
+        for corner in itertools.product((0, 1), repeat=3):
+            cell = tuple(math.floor(p) + bit for p, bit in zip(position, corner))
+            weight = math.prod(p % 1.0 if bit else 1.0 - p % 1.0 for p, bit in zip(position, corner))
+            row = slow_row((cell[0], cell[1], cell[2]), geometry.resolutions[level], geometry.entries[level])
+            out[m, level] += weight * table[row].detach().double()
+    return out.flatten(1)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+class TestGeometry:
+    @pytest.mark.parametrize(
+        ("finest", "rounding", "floats"),
+        [  # parameter counts of tiny-cuda-nn (hash tables only): both counts occur in reports for the first two
+            (512, "float32", 10_526_448 - 3072),
+            (512, "float64", 10_495_120 - 3072),
+            (1024, "float32", 11_445_040),
+            (1024, "float64", 11_420_064),
+            (2048, "float32", 12_196_240),
+            (2048, "float64", 12_196_240),
+            (8192, "float32", 13_074_912),
+            (8192, "float64", 13_074_912),
+        ],
+    )
+    def test_counts(self, finest: int, rounding: str, floats: int) -> None:
+        assert 2 * sum(grid_geometry(16, 19, 16, finest, rounding).entries) == floats  # type: ignore[arg-type]
+
+    def test_resolutions_differ_at_powers_of_two(self) -> None:
+        common = [16, 22, 28, 37, 49, 65, 85, 112, 148, 195, 257, 338, 446, 589, 777, 1025]
+        assert list(grid_geometry().resolutions) == common
+        exact = [r - 1 if r in (65, 257, 1025) else r for r in common]
+        assert list(grid_geometry(rounding="float64").resolutions) == exact
+
+    def test_offsets_of_ngp_pl(self) -> None:
+        entries = grid_geometry().entries
+        offsets = [0, *itertools.accumulate(entries)][:8]
+        assert offsets == [0, 4096, 14744, 36696, 87352, 205008, 479640, 479640 + 2**19]
+
+    def test_one_level(self) -> None:
+        assert grid_geometry(levels=1, base_resolution=7, finest_resolution=99).resolutions == (7,)
+
+    @pytest.mark.parametrize(
+        "arguments", [{"levels": 0}, {"log2_table_size": 2}, {"log2_table_size": 31}, {"base_resolution": 0}]
+    )
+    def test_impossible(self, arguments: dict[str, int]) -> None:
+        with pytest.raises(ValueError, match="is impossible"):
+            grid_geometry(**arguments)  # type: ignore[arg-type]
+
+    def test_finest_below_base(self) -> None:
+        with pytest.raises(ValueError, match="resolutions 16 to 8"):
+            grid_geometry(finest_resolution=8)
+
+    def test_unknown_rounding(self) -> None:
+        with pytest.raises(ValueError, match="'float16', allowed are"):
+            grid_geometry(rounding="float16")  # type: ignore[arg-type]
+
+
+class TestIndices:
+    def test_dense_by_hand(self) -> None:
+        rows = corner_indices(torch.tensor([[3, 0, 1]]), resolution=5, entries=128)
+        assert rows.tolist() == [[28, 29, 33, 34, 53, 54, 58, 59]]  # 3 + 0 * 5 + 1 * 25 = 28
+
+    def test_dense_wraps_at_the_end(self) -> None:
+        rows = corner_indices(torch.tensor([[1, 1, 1]]), resolution=2, entries=8)
+        assert rows.tolist() == [[7, 0, 1, 2, 3, 4, 5, 6]]  # 7, 8, 9, 10, 11, 12, 13, 14 modulo 8
+
+    def test_hash_by_hand(self) -> None:
+        rows = corner_indices(torch.tensor([[5, 0, 0]]), resolution=100, entries=2**19)
+        prime_y, prime_z = 2654435761 % 2**19, 805459861 % 2**19
+        by_hand = [5, 6, 5 ^ prime_y, 6 ^ prime_y, 5 ^ prime_z, 6 ^ prime_z]
+        assert rows[0, :6].tolist() == by_hand
+        assert rows[0, 6:].tolist() == [5 ^ prime_y ^ prime_z, 6 ^ prime_y ^ prime_z]
+
+    def test_hash_wraps_products_to_32_bits(self) -> None:
+        cell = (8191, 8190, 8189)
+        rows = corner_indices(torch.tensor([cell]), resolution=8192, entries=2**19)
+        assert rows[0, 0].item() == slow_row(cell, 8192, 2**19)
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+class TestValues:
+    def test_slow_reference(self, backend: Backend) -> None:
+        x = torch.cat([torch.rand(40, 3), torch.tensor([[0.0, 1.0, 0.5], [1.0, 1.0, 1.0], [-0.5, 2.0, 0.25]])])
+        tables = make_tables(SMALL, features=2)
+        fast = hash_encode(x, tables, SMALL, backend)
+        torch.testing.assert_close(fast.double(), slow_encode(x, tables, SMALL), atol=2e-5, rtol=0)
+
+    def test_constant_tables_give_the_constant(self, backend: Backend) -> None:
+        tables = [torch.full((entries, 2), float(level)) for level, entries in enumerate(SMALL.entries)]
+        features = hash_encode(torch.rand(100, 3), tables, SMALL, backend)
+        torch.testing.assert_close(features, torch.arange(5.0).repeat_interleave(2).expand(100, 10))
+
+    def test_dense_level_reproduces_a_linear_function(self, backend: Backend) -> None:
+        geometry = grid_geometry(levels=1, log2_table_size=12, base_resolution=16, finest_resolution=16)
+        x, y, z = (axis.flatten().float() for axis in torch.meshgrid(*[torch.arange(16)] * 3, indexing="ij"))
+        table = torch.zeros(4096, 2)
+        table[(x + 16 * y + 256 * z).long()] = torch.stack([2 * x - 3 * y + z, y], dim=1)
+        points = torch.rand(200, 3) * 0.95  # beyond, a dense level wraps around
+        lattice = points * 15 + 0.5
+        expected = torch.stack([2 * lattice[:, 0] - 3 * lattice[:, 1] + lattice[:, 2], lattice[:, 1]], dim=1)
+        torch.testing.assert_close(hash_encode(points, [table], geometry, backend), expected, atol=1e-4, rtol=0)
+
+    def test_levels_and_features_come_in_order(self, backend: Backend) -> None:
+        tables = [torch.zeros(entries, 2) for entries in SMALL.entries]
+        tables[3][:, 1] = 1.0
+        assert hash_encode(torch.rand(1, 3), tables, SMALL, backend).tolist() == [[0, 0, 0, 0, 0, 0, 0, 1, 0, 0]]
+
+    def test_outside_is_clamped(self, backend: Backend) -> None:
+        tables = make_tables(SMALL, 2)
+        outside = hash_encode(torch.tensor([[-3.0, 0.5, 7.0], [-math.inf, 0.5, math.inf]]), tables, SMALL, backend)
+        inside = hash_encode(torch.tensor([[0.0, 0.5, 1.0]] * 2), tables, SMALL, backend)
+        torch.testing.assert_close(outside, inside)
+
+    def test_no_points(self, backend: Backend) -> None:
+        tables = make_tables(SMALL, 2)
+        features = hash_encode(torch.zeros(0, 3), tables, SMALL, backend)
+        torch.autograd.backward(features.sum())
+        assert features.shape == (0, 10)
+        assert all(table.grad is not None and not table.grad.any() for table in tables)
+
+    def test_tables_must_fit(self, backend: Backend) -> None:
+        with pytest.raises(ValueError, match="one table per level, of"):
+            hash_encode(torch.rand(2, 3), make_tables(SMALL, 2)[:-1], SMALL, backend)
+        with pytest.raises(ValueError, match=r"Positions \(2, 4\)"):
+            hash_encode(torch.rand(2, 4), make_tables(SMALL, 2), SMALL, backend)
+
+
+def test_gradients_in_float64() -> None:
+    geometry = grid_geometry(levels=3, log2_table_size=6, base_resolution=3, finest_resolution=8)
+    x = torch.rand(6, 3, dtype=torch.float64, requires_grad=True)
+    tables = make_tables(geometry, 2, torch.float64)
+    torch.autograd.gradcheck(lambda x, *tables: hash_encode(x, tables, geometry, "torch"), (x, *tables))
+
+
+def gradients(x: Tensor, tables: list[Tensor], geometry: GridGeometry, backend: Backend) -> list[Tensor]:
+    """Features, and gradients of a random sum of them with respect to positions and tables."""
+    x = x.clone().requires_grad_()
+    features = hash_encode(x, tables, geometry, backend)
+    weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))
+    return [features.detach(), *torch.autograd.grad((features * weights).sum(), [x, *tables])]
+
+
+class TestNumba:
+    @pytest.mark.parametrize("features", [2, 3])
+    @pytest.mark.parametrize("points", [1, 64, 65, 17_000])
+    def test_equals_torch(self, features: int, points: int, threads: int) -> None:
+        x, tables = torch.rand(points, 3) * 1.2 - 0.1, make_tables(SMALL, features)
+        fast, slow = (gradients(x, tables, SMALL, backend) for backend in BACKENDS)
+        for ours, reference in zip(fast, slow, strict=True):
+            torch.testing.assert_close(ours, reference, atol=1e-4 * reference.abs().max().item(), rtol=1e-4)
+
+    def test_full_size_level(self) -> None:
+        geometry = grid_geometry(levels=2, log2_table_size=19, base_resolution=80, finest_resolution=1024)
+        x, tables = torch.rand(2000, 3), make_tables(geometry, 2)
+        fast, slow = (gradients(x, tables, geometry, backend) for backend in BACKENDS)
+        for ours, reference in zip(fast, slow, strict=True):
+            torch.testing.assert_close(ours, reference, atol=3e-4 * reference.abs().max().item(), rtol=0)
+
+    def test_sums_do_not_depend_on_threads(self) -> None:
+        x, tables = torch.rand(3000, 3), make_tables(SMALL, 2)
+        before = torch.get_num_threads()
+        results = []
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            results.append(gradients(x, tables, SMALL, "numba"))
+        torch.set_num_threads(before)
+        assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+
+    def test_frozen_tables_get_no_gradient(self) -> None:
+        tables = make_tables(SMALL, 2)
+        tables[1].requires_grad_(False)
+        torch.autograd.backward(hash_encode(torch.rand(9, 3), tables, SMALL, "numba").sum())
+        assert [table.grad is None for table in tables] == [False, True, False, False, False]
+
+    def test_any_strides(self) -> None:
+        tables = make_tables(SMALL, 2)
+        strided = [table.detach().t().contiguous().t() for table in tables]
+        x = torch.rand(3, 50)
+        ours = hash_encode(x.t(), strided, SMALL, "numba")
+        assert torch.equal(ours, hash_encode(x.t().contiguous(), tables, SMALL, "numba"))
+
+    def test_gradient_of_any_strides(self) -> None:
+        tables = make_tables(SMALL, 2)
+        features = hash_encode(torch.rand(50, 3), tables, SMALL, "numba")
+        weights = torch.randn(50, 10)
+        rows = torch.autograd.grad(features, tables, weights, retain_graph=True)
+        planes = torch.autograd.grad(features, tables, weights.t().contiguous().t(), retain_graph=True)
+        broadcast = torch.autograd.grad(features, tables, torch.ones(1, 1).expand(50, 10), retain_graph=True)
+        ones = torch.autograd.grad(features, tables, torch.ones(50, 10))
+        assert all(torch.equal(a, b) for a, b in zip(rows, planes))
+        assert all(torch.equal(a, b) for a, b in zip(broadcast, ones))
+
+    def test_not_a_number_stays_where_it_is(self) -> None:
+        x = torch.rand(70, 3)
+        x[66, 1] = math.nan
+        features = hash_encode(x, make_tables(SMALL, 2), SMALL, "numba")
+        assert features.isnan().any(dim=1).nonzero().tolist() == [[66]]
+
+    def test_only_float32_on_the_cpu(self) -> None:
+        x, tables = torch.rand(4, 3, dtype=torch.float64), make_tables(SMALL, 2, torch.float64)
+        with pytest.raises(ValueError, match="takes float32 tensors on the CPU, found torch.float64"):
+            hash_encode(x, tables, SMALL, "numba")
+        assert hash_encode(x, tables, SMALL, "auto").dtype == torch.float64
+
+    def test_auto_is_numba_for_float32(self) -> None:
+        x, tables = torch.rand(30, 3), make_tables(SMALL, 2)
+        assert torch.equal(hash_encode(x, tables, SMALL), hash_encode(x, tables, SMALL, "numba"))
+
+    def test_unknown_backend(self) -> None:
+        with pytest.raises(ValueError, match="'cuda', allowed are auto, torch, numba"):
+            hash_encode(torch.rand(4, 3), make_tables(SMALL, 2), SMALL, "cuda")  # type: ignore[arg-type]
