@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -195,3 +196,18 @@ def test_walk_without_focus_swings_between_its_cameras(tmp_path: Path) -> None:
     forward = -cameras[:, :, 2].mean(0)
     assert (-path[:, :, 2] @ forward > 0.8).all()
     assert reader.path("turntable", 3).c2w.shape == (3, 3, 4)
+
+
+def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    path = write_transforms(tmp_path, count=3, aabb_scale=2, offset=[0.5, 0.5, 0.5], k1=0.0) / "transforms.json"
+    good, generator = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        bad = bytearray(good)
+        bad[generator.integers(len(bad))] = generator.choice(bytearray(b'0 9e-.[]{},"n\\'))
+        path.write_bytes(bytes(bad))
+        try:
+            TransformsReader(tmp_path, test_fraction=0).read("train")
+        except SceneError:
+            refused += 1
+    assert refused > 50
