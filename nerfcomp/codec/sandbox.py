@@ -21,6 +21,12 @@ from nerfcomp.codec.header import element_count
 from nerfcomp.errors import ContainerError
 
 PARALLEL_ELEMENTS = 2**21
+_ENVIRONMENT = {  # threads would only take address space; without assertions nncodec checks nothing
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONOPTIMIZE": "",
+}
 _CHILD = Path(__file__).with_name("decoder.py")
 
 
@@ -117,7 +123,7 @@ def _start(sections: Sequence[Section], limits: Limits) -> _Child:
         "output": size + 4096,
         "streams": [{"bytes": len(s.data), "tensors": s.tensors} for s in sections],
     }
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = {**os.environ, **_ENVIRONMENT}
     output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()
     with tempfile.TemporaryFile() as source:
         source.write(json.dumps(job).encode() + b"\n" + b"".join(s.data for s in sections))
