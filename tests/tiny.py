@@ -1,5 +1,7 @@
 """A scene of 8x8 pixels and a module of a few weights: all that datamodules and callbacks need to be tested."""
 
+import time
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -56,14 +58,20 @@ class TinyModule(LightningModule):
     Args:
         lr: Learning rate.
         keep_batches: Remember the targets of every training batch in ``seen``.
+        record: Folder where each rank puts ``seen`` and ``scores`` when training ends.
+        pause: Seconds to sleep per training step and per view.
     """
 
-    def __init__(self, lr: float = 1e-2, keep_batches: bool = False) -> None:
+    def __init__(
+        self, lr: float = 1e-2, keep_batches: bool = False, record: Path | None = None, pause: float = 0.0
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.linear = nn.Linear(6, 3)
         self.lr = lr
         self.keep_batches = keep_batches
+        self.record = record
+        self.pause = pause
         self.seen: list[tuple[int, Tensor]] = []
         self.scores: list[tuple[str, float]] = []
         self.rendered_views = 0
@@ -74,6 +82,7 @@ class TinyModule(LightningModule):
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         if self.keep_batches:
             self.seen.append((self.global_step, torch.cat([batch.rays.directions, batch.rgb], -1)))
+        time.sleep(self.pause)
         loss = (self.color(batch.rays) - batch.rgb).square().mean()
         self.log("psnr", -10 * loss.detach().log10(), prog_bar=True)
         return {"loss": loss, "samples_per_ray": torch.tensor(3.0)}
@@ -88,6 +97,7 @@ class TinyModule(LightningModule):
 
     def render_image(self, rays: Rays, background: Tensor) -> TinyView:
         self.rendered_views += 1
+        time.sleep(self.pause)
         along = -(rays.origins * rays.directions).sum(-1)
         miss = (rays.origins + along[:, None] * rays.directions).norm(dim=-1)
         opacity = (miss < 1).float()
@@ -95,6 +105,12 @@ class TinyModule(LightningModule):
         return TinyView(
             torch.lerp(background.expand(len(opacity), 3), self.color(rays), opacity[:, None]), depth, opacity
         )
+
+    def on_train_end(self) -> None:
+        if self.record is not None:
+            self.record.mkdir(parents=True, exist_ok=True)
+            content = {"seen": self.seen, "scores": self.scores, "weight": self.linear.weight.detach()}
+            torch.save(content, self.record / f"rank{self.global_rank}.pt")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr)

@@ -2,3 +2,5 @@
 
 from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.rays import RayDataModule
+
+__all__ = ["RayDataModule", "SceneDataModule"]

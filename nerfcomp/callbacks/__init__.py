@@ -1,0 +1,22 @@
+"""What happens at a time: pictures, videos, figures, checkpoints, the folder of a run."""
+
+from nerfcomp.callbacks.bitstream import BitstreamExport
+from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from nerfcomp.callbacks.images import ImageLogger
+from nerfcomp.callbacks.progress import RunProgressBar
+from nerfcomp.callbacks.run_folder import RunCLI, RunFolder, RunLogger
+from nerfcomp.callbacks.throughput import Throughput
+from nerfcomp.callbacks.video import VideoRender
+
+__all__ = [
+    "AtomicCheckpointIO",
+    "BitstreamExport",
+    "ImageLogger",
+    "RunCLI",
+    "RunCheckpoint",
+    "RunFolder",
+    "RunLogger",
+    "RunProgressBar",
+    "Throughput",
+    "VideoRender",
+]

@@ -1,0 +1,82 @@
+"""Checkpoints from which every run resumes, whatever stopped it."""
+
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from nerfcomp.files import atomic_write
+
+_CHECK_STEPS = 50  # processes agree on the time only this often, as agreeing costs them a message
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write checkpoints beside their final name and rename them.
+
+    Lightning's own writer stages in the folder for temporary files and copies from there when that is another disk, so
+    that a killed process leaves half a file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint; see the base class."""
+        if storage_options is not None:
+            raise TypeError("Checkpoints are written to local files, which have no storage options.")
+        with atomic_write(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keep ``checkpoints/last.ckpt`` fresh, so that a killed run loses little and resumes to the same step count.
+
+    The last step of a run is saved after all other callbacks are through with it. Killed in a final export or video, a
+    run thus resumes a little earlier and does them again, while a finished run has nothing left to do.
+
+    Args:
+        every_minutes: Time between checkpoints.
+        every_n_train_steps: Steps between checkpoints; takes the place of ``every_minutes``.
+    """
+
+    def __init__(self, every_minutes: float = 2.0, every_n_train_steps: int | None = None) -> None:
+        interval = timedelta(minutes=every_minutes) if every_n_train_steps is None else None
+        super().__init__(
+            save_last=True,
+            save_top_k=0,
+            save_on_exception=True,
+            enable_version_counter=False,
+            every_n_train_steps=every_n_train_steps,
+            train_time_interval=interval,
+        )
+        self._by_time = interval is not None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Put the atomic writer in place of Lightning's plain one."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # we resume
+            super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Delete what was half written when this run was killed before."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.is_global_zero and self.dirpath is not None:
+            for leftover in Path(self.dirpath).glob(f".{self.CHECKPOINT_NAME_LAST}-*{self.FILE_EXTENSION}"):
+                leftover.unlink(missing_ok=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time, except at the last step."""
+        last = trainer.global_step >= trainer.estimated_stepping_batches
+        if not last and not (self._by_time and trainer.global_step % _CHECK_STEPS):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the run."""
+        if not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))

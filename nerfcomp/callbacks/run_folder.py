@@ -1,0 +1,105 @@
+"""Where a run writes: ``runs/<name>/version_<n>/``, a new one for every new run, the old one for a resumed run."""
+
+import itertools
+import logging
+import re
+from pathlib import Path
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+
+from nerfcomp.callbacks.progress import RunProgressBar
+from nerfcomp.files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+
+class RunLogger(TensorBoardLogger):
+    """TensorBoard files in ``<save_dir>/<name>/version_<n>``.
+
+    Args:
+        name: Name of the run.
+        save_dir: Folder of all runs.
+        version: Number of the version, or the name of its folder; the next free number when absent.
+    """
+
+    def __init__(self, name: str = "default", save_dir: str = "runs", version: int | str | None = None) -> None:
+        super().__init__(save_dir=save_dir, name=name, version=version, default_hp_metric=False)
+        self._chosen = version is not None
+
+    def continue_from(self, checkpoint: str | Path) -> bool:
+        """Write on into the folder of the run that made ``checkpoint``, unless a version was asked for.
+
+        Returns:
+            Whether the checkpoint belongs to a run of this name.
+        """
+        folder = Path(checkpoint).resolve().parent.parent
+        match = re.fullmatch(r"version_(\d+)", folder.name)
+        if self._chosen or match is None or folder.parent != Path(self.root_dir).resolve():
+            return False
+        self._version = int(match[1])  # whatever Lightning's profiler has asked for before
+        return True
+
+
+class RunFolder(SaveConfigCallback):
+    """Keep the full configuration in the folder of a run; for ``LightningCLI(save_config_callback=RunFolder)``.
+
+    It is ``config.yaml`` for ``fit`` and ``<subcommand>.yaml`` for the others. A file that says something else is never
+    overwritten: the new one gets a number. The checkpoint that a run was resumed from is left out, so that the
+    configuration of a resumed run is that of the run.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the configuration before anything else is written."""
+        log_dir = trainer.log_dir  # all processes must ask
+        if trainer.is_global_zero and log_dir is not None and not self.already_saved:
+            folder, training = Path(log_dir), stage == "fit"
+            config = self.save_as(
+                folder, "config" if training else TrainerFn(stage).value, keep_checkpoint=not training
+            )
+            if training:
+                last = folder / "checkpoints" / "last.ckpt"
+                logger.info("Writing to %s. To resume: train.py fit --config %s --ckpt_path %s", folder, config, last)
+        self.already_saved = True
+
+    def save_as(self, folder: Path, stem: str, keep_checkpoint: bool) -> Path:
+        """Write the configuration, or find it written already; returns its path."""
+        config = self.config.clone()
+        if not keep_checkpoint:
+            config.ckpt_path = None
+        text: str = self.parser.dump(config, skip_none=False)
+        for number in itertools.count(1):
+            path = folder / (f"{stem}.yaml" if number == 1 else f"{stem}_{number}.yaml")
+            if not path.exists():
+                with atomic_write(path) as temporary:
+                    temporary.write_text(text)
+                break
+            if path.read_text() == text:
+                break
+        return path
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI that resumes a run in its own folder and shows its own progress bar unless told not to.
+
+    A new run gets a new folder. With ``--ckpt_path`` of a run of the same name, ``fit`` goes on in that run's folder
+    and ``test`` puts its results there.
+    """
+
+    def before_instantiate_classes(self) -> None:
+        """Let ``--trainer.enable_progress_bar false`` win over our bar; Lightning would refuse the two together."""
+        options = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        if options.enable_progress_bar is False and options.callbacks:
+            bar = f".{RunProgressBar.__name__}"
+            options.callbacks = [callback for callback in options.callbacks if not callback.class_path.endswith(bar)]
+
+    def after_instantiate_classes(self) -> None:
+        """Settle the folder before the trainer opens it."""
+        checkpoint = self.config[self.subcommand].get("ckpt_path") if self.subcommand else None
+        if checkpoint is None or not Path(checkpoint).is_file():
+            return
+        for run_logger in self.trainer.loggers:
+            if isinstance(run_logger, RunLogger):
+                run_logger.continue_from(checkpoint)

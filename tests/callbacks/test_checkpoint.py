@@ -1,0 +1,113 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from nerfcomp.callbacks import AtomicCheckpointIO, RunCheckpoint
+from tests.tiny import TinyModule, tiny_data
+
+MakeTrainer = Callable[..., Trainer]
+
+
+class Watch(Callback):
+    """Notes the step in ``last.ckpt`` after every batch and before the run ends."""
+
+    def __init__(self, last: Path) -> None:
+        self.last = last
+        self.saved: list[int] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self.on_train_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = torch.load(self.last, weights_only=True)["global_step"] if self.last.exists() else 0
+        self.saved.append(step)
+
+
+def fit(make_trainer: MakeTrainer, checkpoint: RunCheckpoint, *callbacks: Callback, **options: Any) -> Trainer:
+    everything = {"enable_checkpointing": True, "limit_val_batches": 0, "max_steps": 10, **options}
+    trainer = make_trainer(callbacks=[checkpoint, *callbacks], **everything)
+    trainer.fit(TinyModule(), datamodule=tiny_data(steps_per_epoch=4))
+    return trainer
+
+
+@pytest.mark.parametrize(("every", "expected"), [(4, [0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8]), (5, [0] * 5 + [5] * 6)])
+def test_one_file_fresh_every_few_steps_and_the_end_last_of_all(
+    make_trainer: MakeTrainer, tmp_path: Path, every: int, expected: list[int]
+) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    watch = Watch(last)
+    fit(make_trainer, RunCheckpoint(every_n_train_steps=every), watch)
+    assert watch.saved == expected  # other callbacks end before the last step is saved
+    assert torch.load(last, weights_only=True)["global_step"] == 10
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_time_is_looked_at_every_fifty_steps(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    watch = Watch(tmp_path / "checkpoints" / "last.ckpt")
+    fit(make_trainer, RunCheckpoint(every_minutes=0.0), watch, max_steps=110)
+    assert sorted(set(watch.saved)) == [0, 50, 100]
+
+
+def test_crash_leaves_a_checkpoint_of_the_step(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    class Crash(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+            if trainer.global_step == 3:
+                raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(make_trainer, RunCheckpoint(), Crash())
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
+def test_finished_run_resumes_to_nothing_and_goes_on_when_asked(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    fit(make_trainer, RunCheckpoint())
+    for end, steps in ((10, 0), (13, 3)):
+        module = TinyModule(keep_batches=True)
+        trainer = make_trainer(
+            callbacks=[RunCheckpoint()], enable_checkpointing=True, limit_val_batches=0, max_steps=end
+        )
+        trainer.fit(module, datamodule=tiny_data(steps_per_epoch=4), ckpt_path=last)
+        assert trainer.global_step == end
+        assert len(module.seen) == steps
+
+
+def test_last_is_found_by_its_name(make_trainer: MakeTrainer) -> None:
+    trainer = fit(make_trainer, RunCheckpoint())
+    module = TinyModule()
+    torch.nn.init.zeros_(module.linear.weight)
+    trainer.validate(module, datamodule=tiny_data(), ckpt_path="last", verbose=False)
+    assert module.linear.weight.abs().sum() > 0
+
+
+def test_half_written_files_are_swept_away(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / ".last-abc123.ckpt").write_bytes(b"half")
+    (folder / "mine.ckpt").write_bytes(b"whole")
+    fit(make_trainer, RunCheckpoint())
+    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "mine.ckpt"]
+
+
+def test_failed_write_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = AtomicCheckpointIO()
+    writer.save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
+
+    def half(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        writer.save_checkpoint({"step": 2}, tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_storage_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="local files"):
+        AtomicCheckpointIO().save_checkpoint({}, tmp_path / "last.ckpt", storage_options={"a": 1})

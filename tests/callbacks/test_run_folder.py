@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ProgressBar
+
+from nerfcomp.callbacks import RunLogger
+from tests.callbacks.tiny_cli import main
+
+SHORT = ["--trainer.max_steps=2", "--trainer.limit_val_batches=0", "--trainer.callbacks=[]", "--model.record=null"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("events"))
+
+
+def test_new_runs_get_new_folders_and_resumed_runs_their_own(tmp_path: Path, config: Path) -> None:
+    runs = tmp_path / "runs" / "tiny"
+    keep = ["--trainer.callbacks+=RunCheckpoint"]
+    main(["fit", "--config", str(config), *SHORT, *keep])
+    main(["fit", "--config", str(config), *SHORT, *keep])
+    assert names(runs) == ["version_0", "version_1"]
+    assert names(runs / "version_0") == ["checkpoints", "config.yaml", "hparams.yaml"]
+
+    last = runs / "version_0" / "checkpoints" / "last.ckpt"
+    written = (runs / "version_0" / "config.yaml").read_text()
+    again = ["--config", str(runs / "version_0" / "config.yaml"), "--ckpt_path", str(last)]
+    main(["fit", *again])
+    assert names(runs / "version_0") == ["checkpoints", "config.yaml", "hparams.yaml"]
+    main(["fit", *again, "--trainer.max_steps=4"])
+    assert torch.load(last, weights_only=True)["global_step"] == 4
+    main(["test", "--config", str(config), *SHORT, "--ckpt_path", str(last)])
+
+    assert names(runs) == ["version_0", "version_1"]
+    assert names(runs / "version_0") == ["checkpoints", "config.yaml", "config_2.yaml", "hparams.yaml", "test.yaml"]
+    assert (runs / "version_0" / "config.yaml").read_text() == written
+    assert "ckpt_path: null" in written
+    assert f"ckpt_path: {last}" in (runs / "version_0" / "test.yaml").read_text()
+
+
+def test_checkpoint_of_another_run_does_not_choose_the_folder(tmp_path: Path) -> None:
+    other = tmp_path / "runs" / "other" / "version_7" / "checkpoints" / "last.ckpt"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert not RunLogger("tiny", str(tmp_path / "runs")).continue_from(other)
+    logger = RunLogger("other", str(tmp_path / "runs"))
+    assert logger.version == 8
+    assert logger.continue_from(other)
+    assert logger.version == 7
+    assert Path(logger.log_dir) == other.parent.parent
+    chosen = RunLogger("other", str(tmp_path / "runs"), version="mine")
+    assert not chosen.continue_from(other)
+    assert Path(chosen.log_dir).name == "mine"
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["fit", "--config", str(config), "--trainer.fast_dev_run=true", "--model.record=null"])
+    assert names(tmp_path) == ["tiny.yaml"]
+
+
+def test_progress_bar_can_be_switched_off(config: Path) -> None:
+    def bars(*options: str) -> int:
+        cli = main(["fit", "--config", str(config), "--trainer.fast_dev_run=true", "--model.record=null", *options])
+        return sum(isinstance(callback, ProgressBar) for callback in vars(cli.trainer)["callbacks"])
+
+    assert bars() == 1
+    assert bars("--trainer.enable_progress_bar=false") == 0
