@@ -35,7 +35,7 @@ def test_films_at_steps_and_at_the_end_once_each(make_trainer: MakeTrainer, tmp_
     assert rgb.shape == depth.shape == (3, 16, 16, 3)
     assert rgb[0, 0, 0].min() > 235 and depth[0, 0, 0].min() > 235  # nothing but white in the corner
     center = depth[0, 8, 8].astype(int)
-    assert np.abs(center - [253, 231, 37]).max() < 30  # the nearest point of the ball
+    assert np.abs(center - [253, 231, 37]).max() < 60  # the nearest point of the ball
 
 
 def test_a_film_that_exists_is_not_rendered_again(make_trainer: MakeTrainer, tmp_path: Path) -> None:
