@@ -112,6 +112,7 @@ def _growing_edges(
     dt_min: float, dt_max: float, cone_angle: float, reach: float
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Edges of growing steps, three more than needed to reach."""
+    _check_number(reach / dt_max, dt_min, reach)
     edges, extra = [0.0], 0
     while extra < 3:
         extra += edges[-1] > reach

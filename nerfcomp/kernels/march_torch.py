@@ -27,6 +27,7 @@ def cell_occupied(position: Tensor, occupied: Tensor) -> Tensor:
     """
     cascades, resolution = occupied.shape[:2]
     half = resolution / 2
+    position = position.nan_to_num()
     radius = position.abs().amax(-1)
     scale = torch.ones_like(radius)
     for finer in range(1, cascades):

@@ -15,22 +15,30 @@ from nerfcomp.kernels.numba_setup import Array, Scalar, as_array, inlined_kernel
 
 
 @inlined_kernel
-def _sees(
-    views: Array, view: Scalar, width: Scalar, height: Scalar, x: Scalar, y: Scalar, z: Scalar, radius: Scalar
-) -> Scalar:
-    """Whether a ball shows up in a view; a row of ``views`` is laid out as `_view_table` says."""
+def project(views: Array, view: Scalar, x: Scalar, y: Scalar, z: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """Column and row on the image plane, depth, and squared tangent of the angle to the axis; depth must be above 0."""
     px = views[view, 0] * x + views[view, 1] * y + views[view, 2] * z + views[view, 3]
     py = views[view, 4] * x + views[view, 5] * y + views[view, 6] * z + views[view, 7]
     depth = views[view, 8] * x + views[view, 9] * y + views[view, 10] * z + views[view, 11]
-    found = px * px + py * py + depth * depth <= 4.0 * radius * radius
+    u, v = px / depth, py / depth
+    square = u * u + v * v
+    bend = 1.0 + square * (views[view, 16] + square * views[view, 17])
+    p1, p2 = views[view, 18], views[view, 19]
+    column = u * bend + 2.0 * p1 * u * v + p2 * (square + 2.0 * u * u)
+    row = v * bend + p1 * (square + 2.0 * v * v) + 2.0 * p2 * u * v
+    return views[view, 12] * column + views[view, 14], views[view, 13] * row + views[view, 15], depth, square
+
+
+@inlined_kernel
+def _sees(
+    views: Array, view: Scalar, width: Scalar, height: Scalar, x: Scalar, y: Scalar, z: Scalar, radius: Scalar
+) -> Scalar:
+    """Whether a ball shows up in a view; a row of ``views`` is laid out as `view_table` says."""
+    dx, dy, dz = views[view, 21] - x, views[view, 22] - y, views[view, 23] - z
+    found = dx * dx + dy * dy + dz * dz <= 4.0 * radius * radius
+    column, row, depth, square = project(views, view, x, y, z)
     if depth > radius:
-        u, v, margin = px / depth, py / depth, 1.5 * radius / depth
-        square = u * u + v * v
-        bend = 1.0 + square * (views[view, 16] + square * views[view, 17])
-        p1, p2 = views[view, 18], views[view, 19]
-        column = u * bend + 2.0 * p1 * u * v + p2 * (square + 2.0 * u * u)
-        row = v * bend + p1 * (square + 2.0 * v * v) + 2.0 * p2 * u * v
-        column, row = views[view, 12] * column + views[view, 14], views[view, 13] * row + views[view, 15]
+        margin = 1.5 * radius / depth
         wide, high = margin * views[view, 12], margin * views[view, 13]
         inside = -wide <= column and column <= width + wide and -high <= row and row <= height + high
         found = inside and square <= views[view, 20]
@@ -71,7 +79,7 @@ def _mark_cube(
             _mark_slab(views, width, height, low, cell, near, slab, seen)
 
 
-def _view_table(c2w: Tensor, intrinsics: Tensor, distortion: Tensor) -> Array:
+def view_table(c2w: Tensor, intrinsics: Tensor, distortion: Tensor) -> Array:
     """Gather each view in 24 numbers.
 
     0-11 world to camera with y down and z forward, 12-15 fx fy cx cy, 16-19 k1 k2 p1 p2, 20 the squared tangent of the
@@ -125,7 +133,7 @@ def seen_cells(
     >>> seen_cells(*camera, torch.tensor([[-8.0] * 3, [8.0] * 3]), 1, 16)[0, 8, 8].int().tolist()
     [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
     """
-    views = _view_table(c2w.cpu(), intrinsics.cpu(), distortion.cpu())
+    views = view_table(c2w.cpu(), intrinsics.cpu(), distortion.cpu())
     box = aabb.cpu().double()
     seen = torch.empty(cascades, resolution, resolution, resolution, dtype=torch.bool)
     for cascade in range(cascades):

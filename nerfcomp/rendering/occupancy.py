@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nerfcomp.kernels.march import Bricks, pack_bricks
 from nerfcomp.kernels.seen_cells import seen_cells
+from nerfcomp.kernels.silhouette_cells import silhouette_cells
 from nerfcomp.rays import Camera
 
 DensityFunction = Callable[[Tensor], Tensor]
@@ -158,6 +159,19 @@ class OccupancyGrid(nn.Module):
         seen = seen_cells(*camera, self.aabb, self.cascades, self.resolution, near).to(self.density.device)
         self.density[~seen] = -1.0
         self.occupied &= seen
+
+    @torch.no_grad()
+    def carve(self, camera: Camera, alpha: Tensor) -> None:
+        """Call cells empty for ever where a view is fully transparent, so that training starts in the visual hull.
+
+        Args:
+            camera: The views that the field is trained on.
+            alpha: (V, H, W) uint8 opacity of their pixels.
+        """
+        lens = camera.c2w, camera.intrinsics, camera.distortion
+        allowed = silhouette_cells(*lens, alpha, self.aabb, self.cascades, self.resolution).to(self.density.device)
+        self.density[~allowed] = -1.0
+        self.occupied &= allowed
 
     @torch.no_grad()
     def update(self, index: int, density_fn: DensityFunction, n_cells: int | None = None) -> None:

@@ -41,13 +41,16 @@ class Sampler(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} does not place samples.")
 
-    def prepare(self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False) -> None:
+    def prepare(
+        self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
+    ) -> None:
         """Learn the scene before training.
 
         Args:
             aabb: (2, 3) box of the scene in the marched space.
             camera: The training views.
             ndc: The marched space is not the world, so that the views say nothing about the box.
+            alpha: (V, H, W) uint8 opacity of the training views' pixels, where known.
         """
 
     def update(self, step: int, density_fn: DensityFunction) -> None:
@@ -125,11 +128,15 @@ class OccupancySampler(Sampler):
         """Take over an occupancy (C, R, R, R) from elsewhere."""
         self.grid.set_occupied(occupied)
 
-    def prepare(self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False) -> None:
-        """Move the grid into the scene's box and rule out what no view sees."""
+    def prepare(
+        self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
+    ) -> None:
+        """Move the grid into the scene's box and rule out what no view sees, or what one sees to be empty."""
         self.grid.set_aabb(aabb)
         if camera is not None and not ndc:
             self.grid.mark_unseen(camera, self.camera_clearance)
+            if alpha is not None:
+                self.grid.carve(camera, alpha)
 
     def update(self, step: int, density_fn: DensityFunction) -> None:
         """Refresh the grid when a step is due."""

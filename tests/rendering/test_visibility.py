@@ -1,0 +1,76 @@
+"""Choosing samples: optical depth by a double loop, and the bookkeeping of groups of rays."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nerfcomp.kernels.march import Samples
+from nerfcomp.rendering.visibility import (
+    affordable_samples,
+    join_samples,
+    optical_depth,
+    rays_within,
+    some_rays,
+    visible_samples,
+)
+
+
+def packed(counts: list[int], seed: int = 0) -> Samples:
+    generator = torch.Generator().manual_seed(seed)
+    offsets = torch.tensor([0, *counts]).cumsum(0)
+    total = int(offsets[-1])
+    rays = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
+    t = torch.rand(total, generator=generator)
+    return Samples(torch.rand(total, 3, generator=generator), t, 0.1 + t, rays, offsets)
+
+
+def test_optical_depth_is_the_sum_in_front() -> None:
+    samples = packed([3, 0, 2, 1])
+    density = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    for ray in range(4):
+        depth = 0.0
+        for i in range(int(samples.offsets[ray]), int(samples.offsets[ray + 1])):
+            assert optical_depth(density, samples)[i].item() == pytest.approx(depth, abs=1e-6)
+            depth += (density[i] * samples.dt[i]).item()
+
+
+def test_the_sample_that_makes_a_ray_opaque_stays() -> None:
+    samples = packed([3, 2])._replace(dt=torch.ones(5))
+    limit = -math.log(1e-4)
+    kept = visible_samples(samples, torch.tensor([0.5 * limit, limit, 1.0, limit * 0.99, 1.0]))
+    assert kept.offsets.tolist() == [0, 2, 4] and kept.ray_indices.tolist() == [0, 0, 1, 1]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 30))
+def test_affordable_samples_are_those_of_whole_leading_rays(counts: list[int], most: int) -> None:
+    samples = packed(counts)
+    chosen, rays = affordable_samples(samples, lambda x: torch.zeros(len(x)), max(most, 1))
+    expected = max(rays_within(samples, max(most, 1)), 1)
+    assert rays == expected
+    reference = some_rays(samples, 0, rays)
+    assert all(torch.equal(a, b) for a, b in zip(chosen, reference))
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=10), st.integers(1, 20))
+def test_hidden_samples_do_not_count(counts: list[int], most: int) -> None:
+    samples = packed(counts)
+    chosen, rays = affordable_samples(samples, lambda x: torch.full((len(x),), 1e9), most)
+    firsts = [min(count, 1) for count in counts]  # everything behind a ray's first sample is dark
+    assert chosen.offsets.tolist() == torch.tensor([0, *firsts[:rays]]).cumsum(0).tolist()
+    assert rays == len(counts) or sum(firsts[: rays + 1]) > most or sum(firsts[:rays]) == most
+
+
+def test_no_rays() -> None:
+    chosen, rays = affordable_samples(packed([])._replace(offsets=torch.tensor([0])), lambda x: x[:, 0], 8)
+    assert rays == 0 and len(chosen.t) == 0
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=10), st.data())
+def test_split_groups_join_again(counts: list[int], data: st.DataObject) -> None:
+    samples = packed(counts)
+    cut = data.draw(st.integers(1, len(counts) - 1))
+    joined = join_samples([some_rays(samples, 0, cut), some_rays(samples, cut, len(counts))])
+    assert all(torch.equal(a, b) for a, b in zip(joined, samples))
