@@ -43,7 +43,7 @@ def main(args: Sequence[str], run: bool = True) -> LightningCLI:
         subclass_mode_data=True,
         auto_configure_optimizers=False,
         seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=callbacks.RunFolder,
         args=with_default_config(args) if run else list(args),
         run=run,
     )

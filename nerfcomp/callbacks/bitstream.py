@@ -51,7 +51,7 @@ class BitstreamExport(Callback):
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._last:
             self.export(trainer, pl_module)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the finished field."""
         if self.at_end and trainer.global_step != self._last:
             self.export(trainer, pl_module)

@@ -26,7 +26,16 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (M, widths[0]) to (M, widths[-1])."""
+        out: Tensor = self.layers[-1](self._hidden(x))
+        return out
+
+    def first_output(self, x: Tensor) -> Tensor:
+        """Map (M, widths[0]) to the first output alone, (M,)."""
+        weight = self.layers[-1].weight
+        assert isinstance(weight, Tensor)
+        return self._hidden(x) @ weight[0]
+
+    def _hidden(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             x = torch.relu_(layer(x))
-        out: Tensor = self.layers[-1](x)
-        return out
+        return x

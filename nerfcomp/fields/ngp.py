@@ -109,7 +109,7 @@ class NGPField(RadianceField):
 
     def density(self, x: Tensor) -> Tensor:
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""
-        return truncated_exp(self._geometry(x)[:, 0]) / self.unit
+        return truncated_exp(self.density_mlp.first_output(self.grid(self.to_unit(x)))) / self.unit
 
     def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
         """Opacity and colour of samples at positions (M, 3), seen along unit (M, 3), of length (M,)."""

@@ -13,13 +13,12 @@ from nerfcomp.optim import GridAdam
 from nerfcomp.pipeline import DESCRIPTION_KEY, SceneInfo, TrainedField, describe, read_trained, render_view
 from nerfcomp.pipeline.report import ViewResult, mean_result, write_csv, write_json
 from nerfcomp.rays import RayBatch, Rays
-from nerfcomp.rendering import Rendered, Sampler, Samples, render
+from nerfcomp.rendering import Rendered, Sampler, render
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from nerfcomp.rendering.metrics import psnr
-from nerfcomp.rendering.visibility import visible_samples
+from nerfcomp.rendering.visibility import affordable_samples
 
 logger = logging.getLogger(__name__)
-_MARCHED_PER_SAMPLE = 4  # asking for a density costs about a quarter of a sample's share of a step
 _RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
 
 
@@ -74,7 +73,8 @@ class NeRFModule(FieldModule):
             self.sampler.load_state_dict(start.sampler.state_dict())
         else:
             self.field.set_aabb(scene.aabb)
-            self.sampler.prepare(scene.aabb, scene.camera, scene.ndc)
+            alpha = scene.images[..., 3] if scene.has_alpha else None
+            self.sampler.prepare(scene.aabb, scene.camera, scene.ndc, alpha)
 
     @property
     def trained(self) -> TrainedField:
@@ -92,7 +92,7 @@ class NeRFModule(FieldModule):
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
-        samples, n_rays = self.choose_samples(batch.rays)
+        samples, n_rays = affordable_samples(self.sampler(batch.rays), self.field.density, self.max_samples)
         rays = Rays(*(value[:n_rays] for value in batch.rays))
         rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
         losses = {"rgb": self.rgb_loss(rendered.rgb, batch.rgb[:n_rays])}
@@ -106,15 +106,6 @@ class NeRFModule(FieldModule):
             "rays": torch.tensor(float(n_rays)),
         }
         return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
-
-    @torch.no_grad()
-    def choose_samples(self, rays: Rays) -> tuple[Samples, int]:
-        """Samples that light reaches, of as many leading rays as the step can afford, and the number of those rays."""
-        samples = self.sampler(rays)
-        samples = first_rays(samples, rays_within(samples, _MARCHED_PER_SAMPLE * self.max_samples))
-        samples = visible_samples(samples, self.field.density(samples.x))
-        n_rays = rays_within(samples, self.max_samples)
-        return first_rays(samples, n_rays), n_rays
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""
@@ -160,16 +151,3 @@ class NeRFModule(FieldModule):
 
     def _checkpoint_bytes(self) -> int:
         return sum(p.numel() * p.element_size() for p in self.field.parameters())
-
-
-def rays_within(samples: Samples, max_samples: int) -> int:
-    """Number of leading rays whose samples together fit in ``max_samples``; at least one."""
-    return max(1, int(torch.searchsorted(samples.offsets, max_samples, right=True)) - 1)
-
-
-def first_rays(samples: Samples, n_rays: int) -> Samples:
-    """Samples of the first ``n_rays`` rays."""
-    end = int(samples.offsets[n_rays])
-    return Samples(
-        samples.x[:end], samples.t[:end], samples.dt[:end], samples.ray_indices[:end], samples.offsets[: n_rays + 1]
-    )
