@@ -1,0 +1,100 @@
+"""The main job from nothing to a file: train, encode, decode, measure, film. ``make demo`` runs it.
+
+Everything lands in one new folder ``runs/demo/version_<n>``; an interrupted demo goes on with ``--resume FOLDER``.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import train  # isort: skip  # first: loads nerfcomp before torch
+
+import numpy as np
+import torch
+
+from nerfcomp.callbacks.media import to_picture, write_mp4
+from nerfcomp.files import atomic_write
+from nerfcomp.pipeline import TrainedField, read_nfc, read_trained
+from nerfcomp.pipeline.evaluate import render_view, view_batches
+from nerfcomp.pipeline.report import format_table, write_csv
+from nerfcomp.pipeline.sweep import SweepPoint, plot_sweep, run_sweep
+from nerfcomp.rays import image_rays
+from nerfcomp.readers import ProceduralReader, Scene
+
+logger = logging.getLogger("demo")
+QPS = (-36, -32, -28, -24, -20, -16, -12)
+MOST_DROP = 0.1  # dB between the field in memory and the file that the table recommends
+CALLBACKS = "[RunProgressBar, Throughput, ImageLogger, RunCheckpoint]"
+
+
+def fit(max_steps: int, resume: Path | None) -> Path:
+    """Train the embedded scene; returns the folder of the run."""
+    args = ["fit", "--config", str(train.DEFAULT_CONFIG), "--trainer.logger.init_args.name", "demo"]
+    args += ["--trainer.max_steps", str(max_steps), "--trainer.callbacks", CALLBACKS]
+    if resume is not None:
+        args += ["--ckpt_path", str(resume / "checkpoints" / "last.ckpt")]
+    return Path(train.main(args).trainer.log_dir or "runs/demo")
+
+
+def film(trained: TrainedField, reader: ProceduralReader, path: Path, n_frames: int) -> None:
+    """Render a turntable from what was decoded."""
+    camera = reader.path("auto", n_frames)
+    scene, size = trained.scene, (camera.height, camera.width)
+    frames = (trained.render(image_rays(camera, i, scene.near, scene.far, scene.ndc)).rgb for i in range(n_frames))
+    write_mp4(path, (to_picture(rgb, *size) for rgb in frames), fps=30)
+
+
+def side_by_side(truth: Scene, columns: list[TrainedField], path: Path, view: int = 0) -> None:
+    """Write one view as a row: truth, then each field."""
+    background = torch.tensor(columns[0].scene.background)
+    batch = list(view_batches(truth, background))[view]
+    pictures = [batch.rgb, *(render_view(field, batch).rendered.rgb for field in columns)]
+    row = np.concatenate([to_picture(rgb, batch.height, batch.width) for rgb in pictures], axis=1)
+    from PIL import Image
+
+    with atomic_write(path) as temporary:
+        Image.fromarray(row).save(temporary, format="PNG")
+
+
+def recommended(points: list[SweepPoint]) -> SweepPoint:
+    """The smallest file within the allowed drop; the best one when none is."""
+    fp32 = next(point for point in points if point.qp == "fp32")
+    coded = [point for point in points if point.qp != "fp32"]
+    near = [point for point in coded if fp32.psnr - point.psnr <= MOST_DROP]
+    return min(near, key=lambda point: point.bytes) if near else max(coded, key=lambda point: point.psnr)
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--max-steps", type=int, default=2000)
+    parser.add_argument("--frames", type=int, default=90)
+    parser.add_argument("--resume", type=Path, help="folder of an interrupted demo, runs/demo/version_<n>")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    folder = fit(options.max_steps, options.resume)
+    trained, reader = read_trained(folder / "checkpoints" / "last.ckpt"), ProceduralReader()
+    test = reader.read("test")
+    points = run_sweep(trained, test, folder / "sweep", QPS)
+    plot_sweep(points, folder / "rate_distortion.png")
+    best = recommended(points)
+    shutil.copyfile(folder / "sweep" / f"qp{best.qp}.nfc", folder / "scene.nfc")
+    decoded = read_nfc(folder / "scene.nfc")
+    side_by_side(test, [trained, decoded], folder / "truth_fp32_decoded.png")
+    film(decoded, reader, folder / "video.mp4", options.frames)
+    write_csv(folder / "demo.csv", [points[0], best])
+    header = ["what", "PSNR dB", "SSIM", "bytes", "smaller"]
+    rows = [
+        ["fp32 parameters", points[0].psnr, points[0].ssim, points[0].bytes, "1.0x"],
+        [f"decoded scene.nfc (QP {best.qp})", best.psnr, best.ssim, best.bytes, f"{best.ratio:.1f}x"],
+    ]
+    logger.info("\n%s\n\nIn %s: scene.nfc, video.mp4, rate_distortion.png", format_table(header, rows), folder)
+
+
+if __name__ == "__main__":
+    main()
