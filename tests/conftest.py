@@ -6,13 +6,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # read when lightning imports jsonargparse
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import hypothesis
+import pytest
+import torch
 
-import nerfcomp  # noqa: E402
+import nerfcomp
 
 REPOSITORY = Path(nerfcomp.__file__).resolve().parent.parent
 
