@@ -11,6 +11,7 @@ Notation:
     slot         index of an adaptive probability; row: index of a set of mixing weights
 """
 
+import itertools
 from typing import NamedTuple
 
 import numba
@@ -28,6 +29,11 @@ MIN_PROBABILITY = 24
 COUNT_LIMIT = 127
 MIXING_RATE = 20
 FULL = 0xFFFFFFFF
+# Steps (x, y, z) to the cells that predict one: those of its own level that are coded before it, first all 13 that
+# touch it, then the next ones along the axes; and in the level above, its parent's 3 x 3 x 3 with the parent last.
+_TOUCHING = ["..-", ".-.", "-..", ".--", "-.-", "--.", "---", ".-+", "-.+", "-+.", "--+", "-+-", "-++"]
+_ABOVE = ["+..", ".+.", "..+", "++.", "+.+", ".++", "+++", "+-.", "+.-", ".+-", "-..", ".-.", "..-"]
+KNOWN, SECOND, PARENTS = 13, 16, 43
 _kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -36,7 +42,7 @@ class BitModel(NamedTuple):
 
     probabilities: np.ndarray  # (SETS * MODELS * SLOTS,) int32
     counts: np.ndarray  # (SETS * MODELS * SLOTS,) int32, how often a slot was used
-    mixers: np.ndarray  # (2, SETS * ROWS, INPUTS) int64, weight 1 is 65536
+    mixers: np.ndarray  # (2 * SETS * ROWS, INPUTS) int64, weight 1 is 65536
     refined: np.ndarray  # (SETS * REFINE_ROWS, 33) int32
     coder: np.ndarray  # (4,) int64
     squash: np.ndarray  # (4096,) int64, probability of stretched - 2048
@@ -44,6 +50,19 @@ class BitModel(NamedTuple):
     rates: np.ndarray  # (COUNT_LIMIT + 1,) int64, adaptation rate by count, times 65536
     inputs: np.ndarray  # (INPUTS,) int64
     slots: np.ndarray  # (MODELS,) int64
+
+
+def neighbours() -> np.ndarray:
+    """List the steps to all cells that predict one, (PARENTS, 3) int64.
+
+    >>> neighbours()[[0, KNOWN, SECOND, -1]].tolist()
+    [[0, 0, -1], [0, 0, -2], [1, 0, 0], [0, 0, 0]]
+    """
+    rest = sorted({"".join(steps) for steps in itertools.product("-.+", repeat=3)} - {*_ABOVE, "..."})
+    names = [*_TOUCHING, *_TOUCHING[:3], *_ABOVE, *rest, "..."]
+    steps = np.array([["-.+".index(letter) - 1 for letter in name] for name in names], np.int64)
+    steps[KNOWN:SECOND] *= 2
+    return steps
 
 
 def new_model() -> BitModel:
@@ -54,8 +73,8 @@ def new_model() -> BitModel:
     """
     squash = _squash_table()
     stretch = np.clip(np.searchsorted(squash, np.arange(4096) * 16 + 8) - 2048, -2047, 2047)
-    mixers = np.zeros((2, SETS * ROWS, INPUTS), np.int64)
-    mixers[:, :, : 2 * MODELS : 2] = ONE // 4
+    mixers = np.zeros((2 * SETS * ROWS, INPUTS), np.int64)
+    mixers[:, : 2 * MODELS : 2] = ONE // 4
     knots = squash[np.clip(np.arange(33) * 128, 0, 4095)]
     return BitModel(
         np.full(SETS * MODELS * SLOTS, ONE // 2, np.int32),
@@ -88,7 +107,13 @@ def _squash_table() -> np.ndarray:
 
 @_kernel
 def code_levels(
-    model: BitModel, cells: np.ndarray, sizes: np.ndarray, offsets: np.ndarray, code: np.ndarray, decoding: bool
+    model: BitModel,
+    cells: np.ndarray,
+    sizes: np.ndarray,
+    offsets: np.ndarray,
+    near: np.ndarray,
+    code: np.ndarray,
+    decoding: bool,
 ) -> bool:
     """Code or decode all levels of one cascade, coarse to fine.
 
@@ -97,6 +122,7 @@ def code_levels(
         cells: (total,) int8, padded levels one after another; read, or filled when decoding.
         sizes: (L, 3) int64 cells of each level, coarsest first.
         offsets: (L,) int64 start of each level in ``cells``.
+        near: (L, 43) int64 distances in ``cells`` of a cell to its `neighbours`, level by level.
         code: uint8, written from the coder's position on, or read.
         decoding: Which way.
 
@@ -104,43 +130,24 @@ def code_levels(
         Whether ``code`` was long enough.
     """
     for level in range(len(sizes)):
-        first = offsets[level]
-        stride_y = sizes[level, 2] + 2 * PAD
-        stride_x = stride_y * (sizes[level, 1] + 2 * PAD)
         above = max(level - 1, 0)
-        parent_y = sizes[above, 2] + 2 * PAD
-        parent_x = parent_y * (sizes[above, 1] + 2 * PAD)
         kind = min(len(sizes) - 1 - level, SETS - 1)
         for x in range(sizes[level, 0]):
             for y in range(sizes[level, 1]):
+                row = offsets[level] + ((x + PAD) * (sizes[level, 1] + 2 * PAD) + y + PAD) * (sizes[level, 2] + 2 * PAD)
+                row_above = ((x >> 1) + PAD) * (sizes[above, 1] + 2 * PAD) + (y >> 1) + PAD
+                row_above = offsets[above] + row_above * (sizes[above, 2] + 2 * PAD)
                 for z in range(sizes[level, 2]):
-                    cell = first + (x + PAD) * stride_x + (y + PAD) * stride_y + z + PAD
-                    parent = -1
+                    parent = row_above + (z >> 1) + PAD if level > 0 else -1
+                    if parent >= 0 and cells[parent] == 0:
+                        continue
                     octant = (x & 1) << 2 | (y & 1) << 1 | (z & 1)
-                    if level > 0:
-                        parent = offsets[above] + ((x >> 1) + PAD) * parent_x + ((y >> 1) + PAD) * parent_y
-                        parent += (z >> 1) + PAD
-                        if cells[parent] == 0:
-                            continue
-                        if octant == 7 and _no_sibling(cells, cell, stride_x, stride_y):
-                            cells[cell] = 1
-                            continue
+                    cell = row + z + PAD
                     if not _code_cell(
-                        model, cells, cell, stride_x, stride_y, parent, parent_x, parent_y, octant, kind, code, decoding
+                        model, cells, cell, near[level], parent, near[above], octant, kind, code, decoding
                     ):
                         return False
     return True
-
-
-@_kernel
-def _no_sibling(cells: np.ndarray, cell: int, stride_x: int, stride_y: int) -> bool:
-    """Tell whether the seven siblings before the last child are empty, so that it must be set."""
-    back, left = cell - stride_x, cell - stride_y
-    both = back - stride_y
-    seven = (
-        cells[cell - 1] + cells[left] + cells[left - 1] + cells[back] + cells[back - 1] + cells[both] + cells[both - 1]
-    )
-    return bool(seven == 0)
 
 
 @_kernel
@@ -148,23 +155,25 @@ def _code_cell(
     model: BitModel,
     cells: np.ndarray,
     cell: int,
-    stride_x: int,
-    stride_y: int,
+    near: np.ndarray,
     parent: int,
-    parent_x: int,
-    parent_y: int,
+    near_parent: np.ndarray,
     octant: int,
     kind: int,
     code: np.ndarray,
     decoding: bool,
 ) -> bool:
     """Predict one cell, code or decode it, learn from it. Returns False when ``code`` is too short."""
-    row_a, row_b, row_c = _contexts(
-        model.slots, cells, cell, stride_x, stride_y, parent, parent_x, parent_y, octant, kind
-    )
-    _stretch_inputs(model)
-    mixed_a = _mix(model, 0, row_a)
-    mixed_b = _mix(model, 1, row_b)
+    known = _gather(cells, cell, near, 0, KNOWN)
+    if parent >= 0 and octant == 7 and known & 127 == 0:
+        cells[cell] = 1  # its seven siblings are empty, so it must be the one that set the parent
+        return True
+    second = _gather(cells, cell, near, KNOWN, SECOND)
+    parents = _gather(cells, parent, near_parent, SECOND, PARENTS) if parent >= 0 else 0
+    row_a, row_b, row_c = _contexts(model.slots, known, second, parents, parent >= 0, octant, kind)
+    _stretch_inputs(model.inputs, model.slots, model.probabilities, model.stretch)
+    mixed_a = _mix(model.mixers, row_a, model.inputs)
+    mixed_b = _mix(model.mixers, row_b, model.inputs)
     mean = (mixed_a + mixed_b) >> 1
     knot = (mean + 2048) >> 7
     fraction = (mean + 2048) & 127
@@ -175,8 +184,8 @@ def _code_cell(
     if bit < 0:
         return False
     cells[cell] = bit
-    _learn(model, 0, row_a, (bit << 16) - model.squash[mixed_a + 2048])
-    _learn(model, 1, row_b, (bit << 16) - model.squash[mixed_b + 2048])
+    _learn(model.mixers, row_a, model.inputs, (bit << 16) - model.squash[mixed_a + 2048])
+    _learn(model.mixers, row_b, model.inputs, (bit << 16) - model.squash[mixed_b + 2048])
     target = bit * (ONE - 1)
     for slot in model.slots:
         count = model.counts[slot]
@@ -188,78 +197,67 @@ def _code_cell(
 
 
 @_kernel
+def _gather(cells: np.ndarray, cell: int, near: np.ndarray, first: int, last: int) -> int:
+    """Collect the cells at the distances ``near[first:last]`` into the bits of a number."""
+    bits = 0
+    for index in range(first, last):
+        bits |= cells[cell + near[index]] << (index - first)
+    return bits
+
+
+@_kernel
+def _ones(bits: int) -> int:
+    total = 0
+    while bits != 0:
+        bits &= bits - 1
+        total += 1
+    return total
+
+
+@_kernel
 def _contexts(
-    slots: np.ndarray,
-    cells: np.ndarray,
-    cell: int,
-    stride_x: int,
-    stride_y: int,
-    parent: int,
-    parent_x: int,
-    parent_y: int,
-    octant: int,
-    kind: int,
+    slots: np.ndarray, known: int, second: int, parents: int, has_parent: bool, octant: int, kind: int
 ) -> tuple[int, int, int]:
     """Find the six slots of a cell; return the rows of the two mixers and of the refinement."""
-    back, left = cell - stride_x, cell - stride_y
-    a, b, c = cells[cell - 1], cells[left], cells[back]
-    d, e, f, g = cells[left - 1], cells[back - 1], cells[back - stride_y], cells[back - stride_y - 1]
-    h, i, j = cells[left + 1], cells[back + 1], cells[back + stride_y]
-    k, m, n = cells[back - stride_y + 1], cells[back + stride_y - 1], cells[back + stride_y + 1]
-    faces = a | b << 1 | c << 2
-    edges = d | e << 1 | f << 2
-    known = faces | edges << 3 | g << 6 | h << 7 | i << 8 | j << 9 | k << 10 | m << 11 | n << 12
-    around = a + b + c + d + e + f + g + h + i + j + k + m + n
-    second = cells[cell - 2] | cells[cell - 2 * stride_y] << 1 | cells[cell - 2 * stride_x] << 2
-    next_parents, ahead, behind, beyond, total = 0, 0, 0, 0, 0
-    if parent >= 0:
-        x, y, z = octant >> 2, octant >> 1 & 1, octant & 1
-        next_parents = cells[parent + x * parent_x] | cells[parent + y * parent_y] << 1 | cells[parent + z] << 2
-        ahead = cells[parent + parent_x] | cells[parent + parent_y] << 1 | cells[parent + 1] << 2
-        behind = cells[parent - parent_x] | cells[parent - parent_y] << 1 | cells[parent - 1] << 2
-        far = parent + parent_x
-        beyond = ahead | cells[far + parent_y] << 3 | cells[far + 1] << 4 | cells[parent + parent_y + 1] << 5
-        beyond |= cells[far + parent_y + 1] << 6 | cells[far - parent_y] << 7 | cells[far - 1] << 8
-        beyond |= cells[parent + parent_y - 1] << 9
-        for u in range(-1, 2):
-            for v in range(-1, 2):
-                line = parent + u * parent_x + v * parent_y
-                total += cells[line - 1] + cells[line] + cells[line + 1]
+    faces, edges, corner, turned = known & 7, known >> 3 & 7, known >> 6 & 1, known >> 7 & 7
+    ahead, behind, beyond = parents & 7, parents >> 10 & 7, parents & 1023
+    turned_octant = (octant & 1) << 2 | (octant & 2) | octant >> 2
+    next_parents = ahead | (7 - turned_octant) if has_parent else 0
+    around, total = _ones(known), _ones(parents)
     slots[0] = known
     slots[1] = octant | ahead << 3 | behind << 6 | faces << 9
-    slots[2] = faces | second << 3 | edges << 6 | next_parents << 9 | g << 12
+    slots[2] = faces | second << 3 | edges << 6 | next_parents << 9 | corner << 12
     slots[3] = octant + 8 * (total + 28 * around)
-    slots[4] = faces | i << 3 | j << 4 | h << 5 | ahead << 6 | next_parents << 9
+    slots[4] = faces | turned << 3 | ahead << 6 | next_parents << 9
     slots[5] = beyond | octant << 10
     for index in range(MODELS):
         slots[index] += (kind * MODELS + index) * SLOTS
-    row_c = kind * REFINE_ROWS + (faces | h << 3 | i << 4 | j << 5 | next_parents << 6)
-    return kind * ROWS + (faces << 3 | octant), kind * ROWS + around, row_c
+    row_c = kind * REFINE_ROWS + (faces | turned << 3 | next_parents << 6)
+    return kind * ROWS + (faces << 3 | octant), (SETS + kind) * ROWS + around, row_c
 
 
 @_kernel
-def _stretch_inputs(model: BitModel) -> None:
+def _stretch_inputs(inputs: np.ndarray, slots: np.ndarray, probabilities: np.ndarray, stretch: np.ndarray) -> None:
     """Two inputs for each model, its stretched probability and its distance from one half, and a constant."""
     for index in range(MODELS):
-        slot = model.slots[index]
-        probability = model.probabilities[slot]
-        model.inputs[2 * index] = model.stretch[probability >> 4]
-        model.inputs[2 * index + 1] = (probability - ONE // 2) >> 5
-    model.inputs[INPUTS - 1] = 256
+        probability = probabilities[slots[index]]
+        inputs[2 * index] = stretch[probability >> 4]
+        inputs[2 * index + 1] = (probability - ONE // 2) >> 5
+    inputs[INPUTS - 1] = 256
 
 
 @_kernel
-def _mix(model: BitModel, mixer: int, row: int) -> int:
+def _mix(mixers: np.ndarray, row: int, inputs: np.ndarray) -> int:
     total = 0
     for index in range(INPUTS):
-        total += model.mixers[mixer, row, index] * model.inputs[index]
+        total += mixers[row, index] * inputs[index]
     return min(max(total >> 16, -2047), 2047)
 
 
 @_kernel
-def _learn(model: BitModel, mixer: int, row: int, error: int) -> None:
+def _learn(mixers: np.ndarray, row: int, inputs: np.ndarray, error: int) -> None:
     for index in range(INPUTS):
-        model.mixers[mixer, row, index] += (model.inputs[index] * error * MIXING_RATE) >> 20
+        mixers[row, index] += (inputs[index] * error * MIXING_RATE) >> 20
 
 
 @_kernel

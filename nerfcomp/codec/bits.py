@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerfcomp.codec.bit_model import PAD, BitModel, code_levels, new_model
+from nerfcomp.codec.bit_model import PAD, BitModel, code_levels, neighbours, new_model
 
 MAX_CELLS = 2**26
 MAX_SIDE = 1024
@@ -23,6 +23,7 @@ WORD_BYTES = 4
 class _Layout(NamedTuple):
     sizes: np.ndarray  # (L, 3) int64, cells of each level
     offsets: np.ndarray  # (L,) int64, where the level's padded array starts
+    near: np.ndarray  # (L, 43) int64, distances of a cell to its neighbours
     total: int
 
 
@@ -55,7 +56,7 @@ def encode_bits(grid: np.ndarray) -> bytes:
         for index in range(len(layout.sizes) - 1, -1, -1):
             _inner(cells, layout, index)[...] = level
             level = _halved(level)
-        fits = code_levels(model, cells, layout.sizes, layout.offsets, code, False)
+        fits = code_levels(model, cells, layout.sizes, layout.offsets, layout.near, code, False)
         assert fits, "no bit costs more than 12 bits"
     return _finish_coding(model, code)
 
@@ -84,7 +85,7 @@ def decode_bits(code: bytes, shape: tuple[int, ...]) -> np.ndarray:
     grid = np.zeros(shape, bool)
     for index in range(len(grid)):
         cells = np.zeros(layout.total, np.int8)
-        if not code_levels(model, cells, layout.sizes, layout.offsets, source, True):
+        if not code_levels(model, cells, layout.sizes, layout.offsets, layout.near, source, True):
             raise ValueError("the occupancy code is too short for its grid")
         grid[index] = _inner(cells, layout, len(layout.sizes) - 1)
     if model.coder[3] != len(code):
@@ -117,8 +118,11 @@ def _layout(shape: tuple[int, ...]) -> _Layout:
     while sizes[-1].max() > COARSEST:
         sizes.append((sizes[-1] + 1) // 2)
     sizes.reverse()
-    ends = np.cumsum([np.prod(size + 2 * PAD) for size in sizes])
-    return _Layout(np.stack(sizes), np.concatenate([[0], ends[:-1]]).astype(np.int64), int(ends[-1]))
+    padded = np.stack(sizes) + 2 * PAD
+    ends = np.cumsum(padded.prod(axis=1))
+    strides = np.stack([padded[:, 1] * padded[:, 2], padded[:, 2], np.ones_like(ends)], axis=1)
+    offsets = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    return _Layout(np.stack(sizes), offsets, strides @ neighbours().T, int(ends[-1]))
 
 
 def _inner(cells: np.ndarray, layout: _Layout, level: int) -> np.ndarray:

@@ -65,7 +65,7 @@ class Container(NamedTuple):
     sections: tuple[Section, ...]
 
     def to_bytes(self) -> bytes:
-        """The file's bytes; the same for the same content. See :func:`to_bytes`."""
+        """Serialize; the same bytes for the same content. See :func:`to_bytes`."""
         return to_bytes(self)
 
     @classmethod
@@ -159,6 +159,14 @@ def write_container(path: str | Path, container: Container) -> int:
     Raises:
         ContainerError: The container could not be read back.
         OSError: The folder cannot be written.
+
+    >>> import tempfile
+    >>> field = {"class_path": "nerfcomp.fields.NGPField", "init_args": {}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_container(folder + "/empty.nfc", Container({"field": field}, ()))
+    ...     read_container(folder + "/empty.nfc").header == {"field": field}
+    128
+    True
     """
     data = to_bytes(container)
     with atomic_write(path) as temporary:
@@ -174,6 +182,11 @@ def read_container(
     Raises:
         ContainerError: As :func:`from_bytes`, with the file's name in front, or the file is larger than 2 GiB.
         OSError: The file cannot be read.
+
+    >>> read_container(__file__)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    nerfcomp.errors.ContainerError: ...container.py: This is not a .nfc file: it starts with...
     """
     path = Path(path)
     size = path.stat().st_size

@@ -64,6 +64,11 @@ def check_tensors(tensors: dict[str, np.ndarray], manifest: Manifest) -> None:
 
     Raises:
         ValueError: A tensor is missing, foreign, of another shape or type, or holds NaN or infinity.
+
+    >>> check_tensors({"bias": np.zeros(2, np.float32)}, [("bias", "float32", (3,))])
+    Traceback (most recent call last):
+    ...
+    ValueError: tensor 'bias' is float32 (2,), but the header says float32 (3,)
     """
     if list(tensors) != [name for name, _, _ in manifest]:
         raise ValueError(f"it holds the tensors {list(tensors)[:8]}, but the header promises others")
@@ -75,7 +80,7 @@ def check_tensors(tensors: dict[str, np.ndarray], manifest: Manifest) -> None:
             raise ValueError(f"tensor {name!r} holds values that are not finite")
 
 
-def limit_process(memory: int, seconds: int, output: int) -> None:
+def _limit_process(memory: int, seconds: int, output: int) -> None:
     """Limit this process: ``memory`` bytes on top of what it holds now, ``seconds`` of CPU, ``output`` bytes a file."""
     try:
         import resource
@@ -99,7 +104,7 @@ def main() -> int:
     os.dup2(silence, 1)  # nncodec talks on standard output, from Python and from C++
     os.dup2(silence, 2)
     job = json.loads(source.readline())
-    limit_process(job["memory"], job["seconds"], job["output"])
+    _limit_process(job["memory"], job["seconds"], job["output"])
     try:
         with open(output, "wb") as sink:
             for stream in job["streams"]:

@@ -58,7 +58,12 @@ def count_flags(levels: np.ndarray, dependent: bool) -> Counts:
 
 
 def rates_from(counts: Counts) -> Rates:
-    """Price each flag by its frequency, as an adaptive coder would."""
+    """Price each flag by its frequency, as an adaptive coder would.
+
+    >>> rates = rates_from(count_flags(np.array([2, 0] * 50, np.int32), dependent=True))
+    >>> bool(rates.magnitude[0, 1] < 0.1 < 3 < rates.magnitude[0, 2])
+    True
+    """
     more, lengths = _bits(counts.more), _bits(counts.escapes)
     magnitude = np.zeros((2, MAGNITUDES))
     for index in range(1, MAGNITUDES):
