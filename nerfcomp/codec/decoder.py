@@ -17,6 +17,7 @@ import numpy as np
 from nncodec import nnc_core
 
 DTYPES = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4")}
+_MEMORY_IN_USE = "/proc/self/statm"  # Linux; elsewhere the address space is not limited
 Manifest = Sequence[tuple[str, str, tuple[int, ...]]]
 
 
@@ -86,11 +87,11 @@ def _limit_process(memory: int, seconds: int, output: int) -> None:
         import resource
     except ImportError:  # Windows has no such limits; the parent still watches the clock
         return
-    with open("/proc/self/statm", encoding="ascii") if os.path.exists("/proc/self/statm") else open(os.devnull) as file:
-        pages = int((file.read() or "0").split()[0])
-    held = pages * resource.getpagesize()
-    wanted = ((resource.RLIMIT_AS, held + memory), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_FSIZE, output))
-    for kind, value in (*wanted, (resource.RLIMIT_CORE, 0)):
+    wanted = {resource.RLIMIT_CPU: seconds, resource.RLIMIT_FSIZE: output, resource.RLIMIT_CORE: 0}
+    if os.path.exists(_MEMORY_IN_USE):
+        with open(_MEMORY_IN_USE, encoding="ascii") as file:
+            wanted[resource.RLIMIT_AS] = int(file.read().split()[0]) * resource.getpagesize() + memory
+    for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))

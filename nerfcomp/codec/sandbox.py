@@ -36,7 +36,7 @@ class Limits(NamedTuple):
     memory: int = 512 * 2**20
     seconds: float = 30.0
     bytes_per_element: int = 24
-    seconds_per_element: float = 4e-6
+    seconds_per_element: float = 1e-6
 
 
 class _Child(NamedTuple):
