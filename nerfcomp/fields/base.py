@@ -71,6 +71,6 @@ def density_to_alpha(density: Tensor, dt: Tensor) -> Tensor:
         (M,) in [0, 1].
 
     >>> density_to_alpha(torch.tensor([0.0, 0.6931472]), torch.tensor([1.0, 1.0])).tolist()
-    [-0.0, 0.5]
+    [0.0, 0.5]
     """
     return -torch.expm1(-density * dt)
