@@ -46,7 +46,6 @@ class RunCheckpoint(ModelCheckpoint):
         super().__init__(
             save_last=True,
             save_top_k=0,
-            save_on_exception=True,
             enable_version_counter=False,
             every_n_train_steps=every_n_train_steps,
             train_time_interval=interval,
@@ -79,4 +78,9 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the run."""
         if not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save what a crash or Ctrl-C interrupts; not with several processes, where one would wait for the others."""
+        if trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))

@@ -48,13 +48,13 @@ class RunFolder(SaveConfigCallback):
 
     It is ``config.yaml`` for ``fit`` and ``<subcommand>.yaml`` for the others. A file that says something else is never
     overwritten: the new one gets a number. The checkpoint that a run was resumed from is left out, so that the
-    configuration of a resumed run is that of the run.
+    configuration of a resumed run is that of the run. A run without a logger has no folder and keeps nothing.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the configuration before anything else is written."""
         log_dir = trainer.log_dir  # all processes must ask
-        if trainer.is_global_zero and log_dir is not None and not self.already_saved:
+        if trainer.is_global_zero and trainer.loggers and log_dir is not None and not self.already_saved:
             folder, training = Path(log_dir), stage == "fit"
             config = self.save_as(
                 folder, "config" if training else TrainerFn(stage).value, keep_checkpoint=not training

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -56,7 +57,7 @@ class FrameStore:
         try:
             with np.load(self.path(index), allow_pickle=False) as arrays:
                 frame = Frame(arrays["rgb"], arrays["depth"], arrays["opacity"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
             return None
         shapes = tuple(part.shape for part in frame)
         return frame if shapes == ((height, width, 3), (height, width), (height, width)) else None

@@ -58,7 +58,8 @@ def scene_on(scene: Scene, device: torch.device) -> Scene:
     camera = scene.camera
     c2w, intrinsics, distortion = (t.to(device) for t in (camera.c2w, camera.intrinsics, camera.distortion))
     return scene._replace(
-        images=scene.images.to(device), camera=Camera(c2w, intrinsics, distortion, camera.height, camera.width)
+        images=scene.images.to(device).contiguous(),
+        camera=Camera(c2w, intrinsics, distortion, camera.height, camera.width),
     )
 
 

@@ -61,6 +61,7 @@ def test_crash_leaves_a_checkpoint_of_the_step(make_trainer: MakeTrainer, tmp_pa
     with pytest.raises(RuntimeError, match="out of luck"):
         fit(make_trainer, RunCheckpoint(), Crash())
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
 def test_finished_run_resumes_to_nothing_and_goes_on_when_asked(make_trainer: MakeTrainer, tmp_path: Path) -> None:

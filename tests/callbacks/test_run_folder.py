@@ -59,6 +59,14 @@ def test_dry_run_writes_nothing(tmp_path: Path, config: Path, monkeypatch: pytes
     assert names(tmp_path) == ["tiny.yaml"]
 
 
+def test_run_without_a_logger_keeps_no_configuration(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["fit", "--config", str(config), *SHORT, "--trainer.logger=false", "--trainer.enable_checkpointing=false"])
+    assert names(tmp_path) == ["tiny.yaml"]
+
+
 def test_progress_bar_can_be_switched_off(config: Path) -> None:
     def bars(*options: str) -> int:
         cli = main(["fit", "--config", str(config), "--trainer.fast_dev_run=true", "--model.record=null", *options])

@@ -27,6 +27,10 @@ def test_absent_damaged_and_misshapen_frames_are_none(tmp_path: Path) -> None:
     store.path(2).write_bytes(b"")
     np.savez(store.path(3), rgb=frame().rgb)
     np.savez(store.path(4), rgb=np.array([object()]), depth=frame().depth, opacity=frame().opacity)
+    for index in range(0, len(whole), 3):
+        store.path(9).write_bytes(whole[:index] + bytes([whole[index] ^ 255]) + whole[index + 1 :])
+        loaded = store.load(9, 4, 4)
+        assert loaded is None or np.array_equal(loaded.rgb, frame().rgb)
     assert store.load(0, 4, 4) is not None
     assert store.load(0, 8, 8) is None
     assert [store.load(index, 4, 4) for index in (1, 2, 3, 4, 5)] == [None] * 5

@@ -24,7 +24,7 @@ trainer:
     - {{class_path: RunProgressBar}}
     - {{class_path: Throughput, init_args: {{every_n_steps: 10}}}}
     - {{class_path: ImageLogger}}
-    - {{class_path: VideoRender, init_args: {{n_frames: 8}}}}
+    - {{class_path: VideoRender, init_args: {{n_frames: 8, every_n_steps: 20}}}}
     - {{class_path: RunCheckpoint, init_args: {{every_n_train_steps: 7}}}}
 model: {{keep_batches: true, record: {root}/record, pause: 0.03}}
 data:
