@@ -19,8 +19,9 @@ from nerfcomp.kernels.silhouette_cells import silhouette_cells
 from nerfcomp.rays import Camera
 
 DensityFunction = Callable[[Tensor], Tensor]
-_CHUNK = 2**18  # cells asked at once
+_CHUNK = 2**18  # cells asked at once, or taken for the mean
 _LONGEST_INTERVAL = 16.0  # updates whose decay one visit may make up for
+_WARMUP_FACTOR = 4  # while the scene takes shape, more cells are asked
 _STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
 
 
@@ -34,8 +35,7 @@ class OccupancyGrid(nn.Module):
         resolution: Cells along an axis, R; divisible by 4.
         cascades: Number of nested cubes, C.
         decay: Factor by which the density of a cell falls from one refresh of all cells to the next.
-        warmup_updates: Updates during which cells are refreshed in turn; later, half of the refreshed ones are chosen
-            among the occupied.
+        warmup_updates: Updates that refresh all cells; later ones refresh some in turn and some of the occupied.
         opacity_threshold: Highest opacity, over 1/1024 of the innermost diagonal, of a cell that may count as empty.
         seed: Seed of the places asked, together with the number of the update.
 
@@ -132,20 +132,21 @@ class OccupancyGrid(nn.Module):
         self.occupied.copy_(occupied)
         self.density.copy_(torch.where(self.occupied, math.inf, -1.0))
 
-    def cell_points(self, cells: Tensor, place: Tensor | float = 0.5) -> Tensor:
+    def cell_points(self, cells: Tensor, place: Tensor | float = 0.5, resolution: int | None = None) -> Tensor:
         """Find a point in each cell.
 
         Args:
             cells: (K,) int64 flat indices into the grid.
             place: (K, 3) in [0, 1], where in the cell; 0.5 is the centre.
+            resolution: Cells along an axis; that of the grid when absent.
 
         Returns:
             (K, 3) positions.
         """
-        resolution = self.resolution
-        axes = [cells // resolution**2 % resolution, cells // resolution % resolution, cells % resolution]
-        shrink = torch.pow(2.0, cells // resolution**3 - (self.cascades - 1)).unsqueeze(1)
-        unit = ((torch.stack(axes, 1) + place) * (2 / resolution) - 1) * shrink
+        edge = resolution or self.resolution
+        axes = [cells // edge**2 % edge, cells // edge % edge, cells % edge]
+        shrink = torch.pow(2.0, cells // edge**3 - (self.cascades - 1)).unsqueeze(1)
+        unit = ((torch.stack(axes, 1) + place) * (2 / edge) - 1) * shrink
         return self.aabb.mean(0) + unit * (self.aabb[1] - self.aabb[0]) / 2
 
     @torch.no_grad()
@@ -182,17 +183,21 @@ class OccupancyGrid(nn.Module):
         Args:
             index: Number of this update, from 0; it chooses the cells.
             density_fn: Densities (K,) at positions (K, 3).
-            n_cells: Number of cells to ask; none asks all of them during the warm-up and then half of them.
+            n_cells: Number of cells to ask, four times as many during the warm-up, when neighbours share an answer if
+                there are more cells. None asks all of them during the warm-up and then half of them.
         """
-        in_turn, chosen, interval = self._choose_cells(index, n_cells)
         density = self.density.view(-1)
-        cells = torch.cat([in_turn[density[in_turn] >= 0], chosen])
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        place = torch.rand(len(cells), 3, generator=generator).to(cells.device)
-        found, old = self._ask(density_fn, self.cell_points(cells, place)), density[cells]
+        alive = (density >= 0).nonzero().squeeze(1)
+        cells, interval = alive, 1.0
+        if index < self.warmup_updates:
+            found = self._ask_blocks(index, density_fn, alive, n_cells)
+        else:
+            cells, interval = self._choose_cells(index, alive, n_cells)
+            found = self._ask(density_fn, self.cell_points(cells, self._places(index, len(cells))))
+        old = density[cells]
         density[cells] = torch.where(old.isinf(), 0.0, old * self.decay**interval)
         density.scatter_reduce_(0, cells, found, "amax")
-        self._threshold_cells(density[in_turn])
+        self._threshold_cells(density[alive[:: 1 + len(alive) // _CHUNK]])
 
     @torch.no_grad()
     def rebuild(self, density_fn: DensityFunction, points_per_cell: int = 4) -> None:
@@ -212,21 +217,35 @@ class OccupancyGrid(nn.Module):
         self.density.view(-1)[cells] = found
         self._threshold_cells(found)
 
-    def _choose_cells(self, index: int, n_cells: int | None) -> tuple[Tensor, Tensor, float]:
-        """Cells to ask in turn, occupied cells to ask besides, and the updates between two visits of a cell."""
-        total, device = self.density.numel(), self.density.device
-        warm = index < self.warmup_updates
-        wanted = max(1, min(total, n_cells if n_cells is not None else (total if warm else total // 2)))
-        number = wanted if warm else (wanted + 1) // 2
-        in_turn = (torch.arange(number, device=device) + index * number) % total * (_STRIDE % total) % total
-        if warm:
-            return in_turn, in_turn[:0], min(total / number, _LONGEST_INTERVAL)
+    def _choose_cells(self, index: int, alive: Tensor, n_cells: int | None) -> tuple[Tensor, float]:
+        """Half of the cells in turn, half of them occupied ones; and the updates between two visits of the latter."""
+        wanted = min(len(alive), n_cells or self.density.numel() // 2)
+        number = (wanted + 1) // 2
+        order = (torch.arange(number, device=alive.device) + index * number) * _STRIDE % max(len(alive), 1)
         occupied = self.occupied.view(-1).nonzero().squeeze(1)
-        number = min(wanted - number, len(occupied))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index + 500_009)
-        pick = torch.randint(max(1, len(occupied)), (number,), generator=generator)
-        interval = min(max(len(occupied) / max(number, 1), 1.0), _LONGEST_INTERVAL)
-        return in_turn, occupied[pick.to(device)], interval
+        pick = torch.randint(max(1, len(occupied)), (min(wanted - number, len(occupied)),), generator=generator)
+        interval = min(max(len(occupied) / max(len(pick), 1), 1.0), _LONGEST_INTERVAL)
+        return torch.cat([alive[order], occupied[pick.to(alive.device)]]), interval
+
+    def _places(self, index: int, number: int) -> Tensor:
+        """Random places in cells (K, 3), the same on every device and in every process."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        return torch.rand(number, 3, generator=generator).to(self.density.device)
+
+    def _ask_blocks(self, index: int, density_fn: DensityFunction, alive: Tensor, n_cells: int | None) -> Tensor:
+        """Density for all cells that may be occupied, one answer per block where there are too many of them."""
+        edge, most = 1, _WARMUP_FACTOR * (n_cells or self.density.numel())
+        while edge < 4 and len(alive) / edge**3 > most:
+            edge *= 2
+        if edge == 1:
+            return self._ask(density_fn, self.cell_points(alive, self._places(index, len(alive))))
+        coarse = self.resolution // edge
+        shape = (self.cascades, coarse, 1, coarse, 1, coarse, 1)
+        blocks = torch.arange(self.density.numel() // edge**3, device=alive.device)
+        points = self.cell_points(blocks, self._places(index, len(blocks)), coarse)
+        found = self._ask(density_fn, points).view(shape)
+        return found.expand(-1, -1, edge, -1, edge, -1, edge).reshape(-1)[alive]
 
     def _ask(self, density_fn: DensityFunction, points: Tensor) -> Tensor:
         """Finite densities at points, the largest that any process found."""

@@ -72,8 +72,8 @@ class OccupancySampler(Sampler):
         cone_angle: Growth of a step per unit of distance: 0 for objects, 1/256 for scenes seen from inside.
         max_samples: Most samples per ray.
         update_every: Training steps between updates of the grid.
-        warmup_steps: Training steps during which the grid's cells are refreshed in turn, not by what they hold.
-        cells_per_update: Cells asked per update; none asks all of them during the warm-up and then half of them.
+        warmup_steps: Training steps during which an update refreshes all cells of the grid.
+        cells_per_update: Cells asked per update, see `OccupancyGrid.update`; none is the schedule of the paper.
         decay: Factor by which the density of a cell falls from one refresh of all cells to the next.
         opacity_threshold: Highest opacity, over 1/1024 of the innermost diagonal, of a cell that may count as empty.
         camera_clearance: Cells closer than this to a training camera are empty, in units of the marched space.

@@ -80,7 +80,7 @@ def test_gradients_reach_the_field(ball: Ball, rays_into: RaysInto) -> None:
         return Shade(1 - torch.exp(-sigma * dt), torch.ones(len(x), 3))
 
     samples = sampler_of(ball, n_steps=64)(rays)
-    render(shade, rays, samples, torch.zeros(3)).rgb.sum().backward()  # type: ignore[no-untyped-call]
+    render(shade, rays, samples, torch.zeros(3)).rgb.sum().backward()
     length = torch.zeros(50).index_add(0, samples.ray_indices, samples.dt)
     assert sigma.grad is not None
     torch.testing.assert_close(sigma.grad, 3 * (length * torch.exp(-2.0 * length)).sum())

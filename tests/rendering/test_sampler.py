@@ -35,7 +35,7 @@ def test_steps_across_the_innermost_cube(rays_into: Callable[[int, float], Rays]
 
 
 def test_update_runs_when_due() -> None:
-    sampler, calls = OccupancySampler(resolution=8, update_every=4, cells_per_update=100), list[int]()
+    sampler, calls = OccupancySampler(resolution=8, update_every=4, warmup_steps=0, cells_per_update=100), list[int]()
 
     def density(x: Tensor) -> Tensor:
         calls.append(len(x))
