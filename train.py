@@ -36,7 +36,7 @@ def main(args: Sequence[str], run: bool = True) -> LightningCLI:
     """
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    return LightningCLI(
+    return callbacks.RunCLI(
         modules.FieldModule,
         datamodules.SceneDataModule,
         subclass_mode_model=True,

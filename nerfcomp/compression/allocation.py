@@ -1,4 +1,4 @@
-"""Bit allocation: which tensor gets which quantization step, and which weights get no bits at all.
+"""Bit allocation: which tensor gets which quantization step.
 
 Notation: ``w_i`` weights, ``h_i`` their sensitivities (see `sensitivity`), ``D`` a tensor's step. A uniform quantizer's
 error has variance ``D^2 / 12``, so a tensor adds ``sum_i h_i D^2 / 12`` to the picture's mean squared error; at a given
@@ -9,7 +9,6 @@ doubles every ``2 ** qp_density`` units of QP.
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 _QP_PER_OCTAVE = 4
@@ -44,28 +43,3 @@ def allocate_qp(
         name: most_offset if log is None else _QP_PER_OCTAVE * 0.5 * (center - log) for name, log in logs.items()
     }
     return {name: qp + round(max(-most_offset, min(most_offset, offset))) for name, offset in offsets.items()}
-
-
-def zero_unimportant(weight: Tensor, sensitivity: Tensor, step: float, strength: float) -> Tensor:
-    """Set weights to zero whose loss the picture feels less than their bits cost.
-
-    At the operating point where a step ``D`` is right for a tensor of mean sensitivity ``h``, a bit buys about
-    ``h D^2 / 6`` of squared error (the slope of ``h D^2 / 12`` over ``-log2 D`` is ``h D^2 ln(2) / 6``). A weight is dropped
-    when zeroing it costs less than ``strength`` bits at that price.
-
-    Args:
-        weight: Any shape.
-        sensitivity: The same shape.
-        step: Quantization step ``D``.
-        strength: Price in bits; 0 drops only weights that nothing reads.
-
-    Returns:
-        A copy with the dropped weights at exactly 0.
-
-    >>> zero_unimportant(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 1.0]), step=0.5, strength=0.0).tolist()
-    [0.0, 1.0]
-    """
-    read = sensitivity > 0
-    mean = sensitivity[read].mean() if bool(read.any()) else sensitivity.new_zeros(())
-    price = strength * mean * step**2 * math.log(2) / 6
-    return torch.where(sensitivity * weight**2 > price, weight, torch.zeros_like(weight))

@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 
 from nerfcomp import __version__
-from nerfcomp.codec import Container, Storage, decode, encode, read_container, to_bytes, write_container
+from nerfcomp.codec import (
+    Container,
+    Quantized,
+    Storage,
+    decode,
+    encode,
+    quantize,
+    read_container,
+    step_size,
+    write_container,
+)
 from nerfcomp.errors import ContainerError
 from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
 
@@ -24,20 +34,35 @@ _OWN_SECTION_FROM = 2**14  # elements; below, the header entry of a section woul
 
 
 class BitPlan(NamedTuple):
-    """What is written for each parameter of a field.
+    """How each parameter of a field is quantized.
 
     Attributes:
         qp: QP of every parameter, by name.
-        weights: Values that replace the field's own (unread entries set to zero, say); by name, may be empty.
+        price: What a bit may cost in distortion, as a fraction of ``mean sensitivity * step^2``; 0 quantizes each value
+            to the nearest.
+        sensitivity: Of every parameter, same shapes; needed with a price.
     """
 
     qp: dict[str, int]
-    weights: dict[str, Tensor]
+    price: float = 0.0
+    sensitivity: dict[str, Tensor] | None = None
 
 
 def uniform_plan(trained: TrainedField, qp: int) -> BitPlan:
     """Give every parameter the same QP."""
-    return BitPlan({name: qp for name, _ in trained.field.named_parameters()}, {})
+    return BitPlan({name: qp for name, _ in trained.field.named_parameters()})
+
+
+def quantize_parameter(plan: BitPlan, name: str, parameter: Tensor) -> Quantized:
+    """Quantize one parameter as the plan says; values that no ray reads go to zero when bits have a price."""
+    values, qp = parameter.detach().cpu().float().numpy(), plan.qp[name]
+    if plan.price == 0.0 or plan.sensitivity is None:
+        return quantize(values, qp, name=name)
+    sensitivity = plan.sensitivity[name].cpu().float()
+    read = sensitivity[sensitivity > 0]
+    mean = float(read.double().mean()) if len(read) else 1.0
+    price = plan.price * mean * step_size(qp) ** 2
+    return quantize(values, qp, price=price, sensitivity=sensitivity.numpy(), name=name)
 
 
 def fp32_bytes(trained: TrainedField) -> int:
@@ -52,7 +77,7 @@ def encode_trained(
 
     Args:
         trained: Field, sampler and scene.
-        plan: QP and values of every parameter.
+        plan: How each parameter is quantized.
         provenance: JSON values to keep in the header, such as the training command and measured PSNR.
 
     Returns:
@@ -61,12 +86,11 @@ def encode_trained(
     Raises:
         ValueError: A value cannot be coded (not finite, or too large for its QP).
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray | Quantized] = {}
     storage: dict[str, Storage] = {}
     for name, parameter in trained.field.named_parameters():
-        value = plan.weights.get(name, parameter).detach().cpu().float()
-        tensors[name] = value.numpy()
-        section = name.removesuffix(".weight") if value.numel() >= _OWN_SECTION_FROM else _SHARED_SECTION
+        tensors[name] = quantize_parameter(plan, name, parameter)
+        section = name.removesuffix(".weight") if parameter.numel() >= _OWN_SECTION_FROM else _SHARED_SECTION
         storage[name] = Storage(section, plan.qp[name])
     tensors[OCCUPANCY] = trained.sampler.occupied.cpu().numpy()
     storage[OCCUPANCY] = Storage(OCCUPANCY)
@@ -105,8 +129,8 @@ def decode_trained(container: Container, trust: bool = False) -> TrainedField:
 
 def write_nfc(container: Container, path: str | Path) -> int:
     """Write a container under its final name, whole or not at all; returns its bytes."""
-    write_container(container, path)
-    return len(to_bytes(container))
+    write_container(path, container)
+    return Path(path).stat().st_size
 
 
 def read_nfc(path: str | Path, trust: bool = False) -> TrainedField:

@@ -79,7 +79,6 @@ def write_checkpoint(trained: TrainedField, path: str | Path) -> None:
         "pytorch-lightning_version": _LIGHTNING_VERSION,
         "epoch": 0,
         "global_step": 0,
-        "loops": {},
         "state_dict": state,
         DESCRIPTION_KEY: describe(trained),
     }

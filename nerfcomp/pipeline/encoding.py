@@ -44,10 +44,7 @@ class Planner:
         """Plan at a QP."""
         if self.sensitivity is None:
             return uniform_plan(self.trained, qp)
-        return plan_bits(self.trained, qp, self.sensitivity, drop=DROP_BITS)
-
-
-DROP_BITS = 0.0
+        return plan_bits(self.trained, qp, self.sensitivity)
 
 
 def encode_for(

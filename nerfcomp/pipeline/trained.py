@@ -11,7 +11,7 @@ from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import RadianceField, build_field, describe_field
 from nerfcomp.rays import Camera, Rays
 from nerfcomp.readers.scene import Scene
-from nerfcomp.rendering import Rendered, Sampler, build_sampler, describe_sampler, render_image
+from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render_image
 
 
 class SceneInfo(NamedTuple):
@@ -115,7 +115,11 @@ class TrainedField(NamedTuple):
         if background is None:
             background = torch.tensor(self.scene.background)
         rays = Rays(*(part.to(self.device) for part in rays))
-        return render_image(self.field.shade, rays, self.sampler, background.to(self.device))
+        return render_image(self.field.shade, rays, self._middles, background.to(self.device))
+
+    def _middles(self, rays: Rays) -> Samples:
+        """Samples without jitter, whether training or not."""
+        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device))
 
     @property
     def device(self) -> torch.device:
@@ -151,4 +155,4 @@ def rebuild(description: Mapping[str, Any]) -> TrainedField:
         raise CheckpointError(f"The description of the trained field is incomplete or wrong: {error}") from error
     field = build_field(field_description)
     field.set_aabb(torch.tensor(scene.aabb))
-    return TrainedField(field, build_sampler(sampler_description, field.aabb), scene)
+    return TrainedField(field.eval(), build_sampler(sampler_description, field.aabb).eval(), scene)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nerfcomp.compression import allocate_qp, largest_passing, measure_sensitivity, zero_unimportant
+from nerfcomp.compression import allocate_qp, largest_passing, measure_sensitivity
 
 
 def test_sensitivity_estimates_the_diagonal_of_the_gauss_newton_matrix() -> None:
@@ -41,17 +41,6 @@ def test_allocation_is_clipped_and_survives_unread_tensors() -> None:
     weights = {"a": torch.ones(4), "b": torch.ones(4), "dead": torch.ones(4)}
     h = {"a": torch.full((4,), 1e-20), "b": torch.full((4,), 1e20), "dead": torch.zeros(4)}
     assert allocate_qp(-20, weights, h, most_offset=8) == {"a": -12, "b": -28, "dead": -12}
-
-
-def test_zeroing_spares_what_matters() -> None:
-    weight, h = torch.tensor([0.1, 0.1, 5.0, 0.1]), torch.tensor([0.0, 1e-6, 1e-6, 10.0])
-    kept = zero_unimportant(weight, h, step=0.2, strength=1.0)
-    assert (kept != 0).tolist() == [False, False, False, True]
-    assert (zero_unimportant(weight, h, 0.2, 0.0) != 0).tolist() == [False, True, True, True]
-
-
-def test_zeroing_an_unread_tensor_empties_it() -> None:
-    assert zero_unimportant(torch.ones(3), torch.zeros(3), 0.1, 0.0).tolist() == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("limit", [-10, -3, 0, 7])
