@@ -3,19 +3,20 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they speak to the authors of programs
 
 from nerfcomp import fields, readers, rendering  # isort: skip  # first: sets OpenMP's waiting before torch is loaded
 from jsonargparse import auto_cli
 
-from nerfcomp.codec import read_container, unwrap as nnc_streams
+from nerfcomp.codec import read_container
+from nerfcomp.codec import unwrap as nnc_streams
 from nerfcomp.errors import NerfcompError
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline import (
-    decode_trained,
     evaluate_views,
     fp32_bytes,
     read_nfc,
@@ -110,7 +111,7 @@ def info(file: Path) -> None:
         file: The .nfc file.
     """
     container = read_container(file)
-    rows = [[name, kind, len(data), len(tensors)] for name, kind, data, tensors in container.sections]
+    rows: list[list[Any]] = [[name, kind, len(data), len(tensors)] for name, kind, data, tensors in container.sections]
     size = file.stat().st_size
     rows.append(["header, digest", "json", size - sum(row[2] for row in rows), 0])
     report(format_table(["section", "kind", "bytes", "tensors"], [*rows, ["all", "", size, sum(r[3] for r in rows)]]))
@@ -185,8 +186,8 @@ def report(text: str) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the subcommand that ``args`` (the command line when absent) name."""
-    functions = (encode, decode, evaluate, info, unwrap, sweep)
-    commands = {function.__name__: function for function in functions}
+    functions: tuple[Callable[..., None], ...] = (encode, decode, evaluate, info, unwrap, sweep)
+    commands: dict[str, Any] = {function.__name__: function for function in functions}
     auto_cli(commands, args=None if args is None else list(args), as_positional=False)
 
 

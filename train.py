@@ -9,7 +9,15 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from nerfcomp import callbacks, datamodules, fields, modules, optim, readers, rendering  # isort: skip  # first: sets OMP
+from nerfcomp import (  # isort: skip  # first: sets OMP
+    callbacks,
+    datamodules,
+    fields,
+    modules,
+    optim,
+    readers,
+    rendering,
+)
 from lightning.pytorch.cli import LightningCLI
 
 from nerfcomp.errors import NerfcompError

@@ -12,11 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import train  # isort: skip  # first: loads nerfcomp before torch
-
+import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting before torch is loaded
 import numpy as np
 import torch
 
+import train
 from nerfcomp.callbacks.media import to_picture, write_mp4
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline import TrainedField, read_nfc, read_trained

@@ -25,7 +25,12 @@ trainer:
   check_val_every_n_epoch: 1
   num_sanity_val_steps: 0
   logger: {class_path: RunLogger, init_args: {name: small, save_dir: %(runs)s}}
-  callbacks: [RunProgressBar, Throughput, ImageLogger, {class_path: BitstreamExport, init_args: {views: 1}}, RunCheckpoint]
+  callbacks:
+    - RunProgressBar
+    - Throughput
+    - ImageLogger
+    - {class_path: BitstreamExport, init_args: {views: 1}}
+    - RunCheckpoint
 model:
   class_path: NeRFModule
   init_args:

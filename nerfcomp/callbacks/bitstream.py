@@ -2,10 +2,11 @@
 
 import logging
 from pathlib import Path
+from typing import cast
 
 from lightning import Callback, LightningModule, Trainer
 
-from nerfcomp.pipeline import evaluate_views, fp32_bytes, read_nfc, write_nfc
+from nerfcomp.pipeline import TrainedField, evaluate_views, fp32_bytes, read_nfc, write_nfc
 from nerfcomp.pipeline.encoding import Target, encode_for, some_views
 from nerfcomp.pipeline.report import mean_result, write_json
 
@@ -74,7 +75,7 @@ class BitstreamExport(Callback):
 
     def measure(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> dict[str, float]:
         """Encode to ``path`` and compare the decoded file with the field in memory."""
-        trained = pl_module.trained  # type: ignore[union-attr]
+        trained = cast(TrainedField, pl_module.trained)
         scene = some_views(trainer.datamodule.split("val"), self.views)  # type: ignore[attr-defined]
         size = write_nfc(encode_for(trained, self.target, provenance={"step": trainer.global_step}), path)
         before = mean_result(evaluate_views(trained, scene, "fp32"))

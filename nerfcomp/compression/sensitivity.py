@@ -20,7 +20,7 @@ def measure_sensitivity(
     """Estimate the sensitivity of every weight.
 
     Args:
-        outputs: Calls that each render one batch, any shape, with gradients to ``weights``. The more batches, the less noise.
+        outputs: Calls that each render one batch, any shape, with gradients to ``weights``; more batches, less noise.
         weights: Named parameters.
         generator: Source of the random signs.
 

@@ -101,7 +101,7 @@ class NGPField(RadianceField):
     @property
     def unit(self) -> Tensor:
         """Length, in the units of ``x``, in which the network expresses density."""
-        return (self.aabb[1, 0] - self.aabb[0, 0]) / 2 ** (self.cascades - 1)
+        return (self.aabb[1, 0] - self.aabb[0, 0]) / 2.0 ** (self.cascades - 1)
 
     def _geometry(self, x: Tensor) -> Tensor:
         out: Tensor = self.density_mlp(self.grid(self.to_unit(x)))

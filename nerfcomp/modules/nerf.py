@@ -64,7 +64,8 @@ class NeRFModule(FieldModule):
     def setup(self, stage: str) -> None:
         """Take the scene's box and cameras from the datamodule, or the weights from ``init_from``."""
         scene = self.trainer.datamodule.scene  # type: ignore[attr-defined]
-        self.scene = SceneInfo.from_scene(scene, tuple(self.trainer.datamodule.background.tolist()))  # type: ignore[attr-defined]
+        red, green, blue = self.trainer.datamodule.background.tolist()  # type: ignore[attr-defined]
+        self.scene = SceneInfo.from_scene(scene, (red, green, blue))
         if stage != "fit":
             return
         if self.init_from is not None:

@@ -2,7 +2,15 @@
 
 from pathlib import Path
 
-from nerfcomp.pipeline.bitstream import BitPlan, decode_trained, encode_trained, fp32_bytes, read_nfc, uniform_plan, write_nfc
+from nerfcomp.pipeline.bitstream import (
+    BitPlan,
+    decode_trained,
+    encode_trained,
+    fp32_bytes,
+    read_nfc,
+    uniform_plan,
+    write_nfc,
+)
 from nerfcomp.pipeline.checkpoint import DESCRIPTION_KEY, read_checkpoint, write_checkpoint
 from nerfcomp.pipeline.evaluate import evaluate_views, render_view
 from nerfcomp.pipeline.plan import field_sensitivity, plan_bits

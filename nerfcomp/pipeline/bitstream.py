@@ -1,8 +1,8 @@
 """Trained fields in ``.nfc`` files: encode and decode side by side.
 
 Every parameter of the field goes through the NNC coder under the QP of its plan; large tensors (grid levels) have a
-section each, the rest shares one. The sampler's occupancy is coded exactly. The header carries the descriptions of field,
-sampler and scene, so that a file renders without any other.
+section each, the rest shares one. The sampler's occupancy is coded exactly. The header carries the descriptions of
+field, sampler and scene, so that a file renders without any other.
 """
 
 from collections.abc import Mapping
@@ -70,9 +70,7 @@ def fp32_bytes(trained: TrainedField) -> int:
     return sum(4 * parameter.numel() for parameter in trained.field.parameters())
 
 
-def encode_trained(
-    trained: TrainedField, plan: BitPlan, provenance: Mapping[str, Any] | None = None
-) -> Container:
+def encode_trained(trained: TrainedField, plan: BitPlan, provenance: Mapping[str, Any] | None = None) -> Container:
     """Encode a field with all that rendering it needs.
 
     Args:
@@ -118,7 +116,9 @@ def decode_trained(container: Container, trust: bool = False) -> TrainedField:
     promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}
     if promised != expected:
         wrong = sorted(name for name in promised.keys() | expected.keys() if promised.get(name) != expected.get(name))
-        raise ContainerError(f"The file's tensors do not fit its {type(trained.field).__name__}: {', '.join(wrong[:8])}.")
+        raise ContainerError(
+            f"The file's tensors do not fit its {type(trained.field).__name__}: {', '.join(wrong[:8])}."
+        )
     tensors = decode(container, trust)
     with torch.no_grad():
         for name, parameter in trained.field.named_parameters():

@@ -28,7 +28,9 @@ def load_file(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {path}. Train one with `python train.py fit` or mend the path.")
+        raise CheckpointError(
+            f"There is no checkpoint at {path}. Train one with `python train.py fit` or mend the path."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
@@ -49,7 +51,9 @@ def load_weights(module: nn.Module, state: dict[str, Any], prefix: str, path: st
     try:
         module.load_state_dict(own)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"The weights in {path} do not fit the {type(module).__name__} it describes: {error}") from error
+        raise CheckpointError(
+            f"The weights in {path} do not fit the {type(module).__name__} it describes: {error}"
+        ) from error
 
 
 def read_checkpoint(path: str | Path) -> TrainedField:

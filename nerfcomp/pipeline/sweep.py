@@ -70,7 +70,9 @@ def run_sweep(
         if key != "fp32":
             planner = planner or Planner(trained, uniform)
             path = folder / f"qp{key}.nfc"
-            size = write_nfc(encode_trained(trained, planner.plan(int(key)), {"qp": int(key), "uniform": uniform}), path)
+            size = write_nfc(
+                encode_trained(trained, planner.plan(int(key)), {"qp": int(key), "uniform": uniform}), path
+            )
             subject = read_nfc(path, trust=True)
         mean = mean_result(evaluate_views(subject, scene, f"qp {key}"))
         known[key] = SweepPoint(key, size, original / size, mean.psnr, mean.ssim, mean.views)

@@ -74,7 +74,12 @@ class SceneInfo(NamedTuple):
         sane = aabb.shape == (2, 3) and bool((aabb[1] > aabb[0]).all()) and bool(torch.isfinite(aabb).all())
         sane = sane and all(v.shape == lengths[k] and bool(torch.isfinite(v).all()) for k, v in numbers.items())
         sane = sane and all(isinstance(values[k], int) and 1 <= values[k] <= 2**15 for k in ("height", "width"))
-        sane = sane and len(values["poses"]) > 0 and isinstance(values["ndc"], bool) and 0.0 <= float(values["near"]) < float(values["far"]) < 1e9
+        sane = (
+            sane
+            and len(values["poses"]) > 0
+            and isinstance(values["ndc"], bool)
+            and 0.0 <= float(values["near"]) < float(values["far"]) < 1e9
+        )
         if not sane or bool((numbers["intrinsics"][:2] <= 0).any()):
             raise ValueError("The scene's box, distances, camera or image size cannot be rendered.")
         corners = [tuple(corner) for corner in aabb.tolist()]

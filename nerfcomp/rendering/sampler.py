@@ -53,6 +53,15 @@ class Sampler(nn.Module):
             alpha: (V, H, W) uint8 opacity of the training views' pixels, where known.
         """
 
+    @property
+    def occupied(self) -> Tensor:
+        """(C, R, R, R) bool, the cells that are marched through; what a bitstream carries of a sampler."""
+        raise TypeError(f"{type(self).__name__} knows no occupancy.")
+
+    def set_occupied(self, occupied: Tensor) -> None:
+        """Take over an occupancy (C, R, R, R) from elsewhere."""
+        raise TypeError(f"{type(self).__name__} knows no occupancy.")
+
     def update(self, step: int, density_fn: DensityFunction) -> None:
         """Follow the field during training; called before every step.
 

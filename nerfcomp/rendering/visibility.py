@@ -1,7 +1,7 @@
 """Choosing among marched samples before the expensive part of a step: what light reaches, and whole rays of it.
 
-Notation: samples are packed ray after ray; ``offsets`` (N + 1,) delimits rays. The optical depth in front of sample ``i`` is
-``tau_i = sum_{j < i} density_j * dt_j`` over its own ray; its transmittance is ``exp(-tau_i)``.
+Notation: samples are packed ray after ray; ``offsets`` (N + 1,) delimits rays. The optical depth in front of sample
+``i`` is ``tau_i = sum_{j < i} density_j * dt_j`` over its own ray; its transmittance is ``exp(-tau_i)``.
 """
 
 import math
@@ -23,7 +23,8 @@ def optical_depth(density: Tensor, samples: Samples) -> Tensor:
     Returns:
         (M,) float64, >= 0.
 
-    >>> two_rays = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.tensor([0, 0, 1]), torch.tensor([0, 2, 3]))
+    >>> indices, offsets = torch.tensor([0, 0, 1]), torch.tensor([0, 2, 3])
+    >>> two_rays = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), indices, offsets)
     >>> optical_depth(torch.tensor([2.0, 1.0, 4.0]), two_rays).tolist()
     [0.0, 2.0, 0.0]
     """
@@ -44,7 +45,7 @@ def visible_samples(samples: Samples, density: Tensor, least_transmittance: floa
     Returns:
         The kept samples of the same N rays, in the same order.
 
-    >>> one_ray = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.tensor([0, 0, 0]), torch.tensor([0, 3]))
+    >>> one_ray = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.zeros(3).long(), torch.tensor([0, 3]))
     >>> visible_samples(one_ray, torch.tensor([0.0, 50.0, 1.0])).offsets.tolist()
     [0, 2]
     """
