@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": {"kernels"},
     "fields": {"kernels", *RAYS},
     "rendering": {"kernels", *RAYS},
-    "readers": RAYS,
+    "readers": {"kernels", *RAYS},
     "compression": set(),
     "codec": set(),
     "pipeline": {"kernels", *SCIENCE, *RAYS},
