@@ -1,6 +1,6 @@
 """Encodings: what turns a position or a direction into the vector that an MLP sees."""
 
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -62,15 +62,21 @@ class HashGrid(nn.Module):
         super().__init__()
         if features < 1:
             raise ValueError(f"A hash grid of {features} features per entry is impossible; at least 1 is needed.")
+        if backend not in get_args(Backend):
+            raise ValueError(f"Hash-grid backend is {backend!r}, allowed are {', '.join(get_args(Backend))}.")
         self.geometry = grid_geometry(n_levels, log2_table_size, base_resolution, finest_resolution, rounding)
         self.levels = nn.ModuleList(GridLevel(entries, features) for entries in self.geometry.entries)
         self.out_features = n_levels * features
         self.backend: Backend = backend
 
+    @property
+    def tables(self) -> list[Tensor]:
+        """Table (T_l, features) of every level."""
+        return [cast(Tensor, level.weight) for level in self.levels]
+
     def forward(self, x: Tensor) -> Tensor:
         """Encode positions (M, 3) in [0, 1] as (M, out_features)."""
-        tables = [cast(Tensor, level.weight) for level in self.levels]
-        return hash_encode(x, tables, self.geometry, self.backend)
+        return hash_encode(x, self.tables, self.geometry, self.backend)
 
 
 class SphericalHarmonics(nn.Module):

@@ -1,6 +1,7 @@
 """Small fully connected networks without biases, as hash-grid fields use them."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,11 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths[:-1], widths[1:]))
         for layer in self.layers:
             nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
+
+    @property
+    def matrices(self) -> list[Tensor]:
+        """Weights (out, in) of every layer."""
+        return [cast(Tensor, layer.weight) for layer in self.layers]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (M, widths[0]) to (M, widths[-1])."""

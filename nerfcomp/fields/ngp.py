@@ -8,6 +8,8 @@ from torch import Tensor
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
+from nerfcomp.fields.tcnn import TcnnTwin
+from nerfcomp.kernels.hash_grid import Backend
 
 
 class _TruncatedExp(torch.autograd.Function):
@@ -62,7 +64,12 @@ class NGPField(RadianceField):
         sh_degree: Degree of the spherical harmonics, 1 to 4.
         cascades: Nested cubes of the scene; the cube is ``2 ** (cascades - 1)`` units wide.
         rounding: How the growth per level is rounded: ``float32`` or ``float64`` (tiny-cuda-nn built either way).
-        backend: Kernel that reads the grid: ``auto``, ``torch`` or ``numba``.
+        backend: Kernel that reads the grid: ``auto``, ``torch`` or ``numba``; or ``tcnn``, which runs the networks too,
+            in half precision, where tinycudann can be imported.
+
+    Raises:
+        ValueError: An argument outside its range, or one that the backend does not take.
+        MissingExtraError: The backend is ``tcnn`` and tinycudann cannot be imported.
     """
 
     def __init__(
@@ -79,7 +86,7 @@ class NGPField(RadianceField):
         sh_degree: int = 4,
         cascades: int = 1,
         rounding: Literal["float32", "float64"] = "float32",
-        backend: Literal["auto", "torch", "numba"] = "auto",
+        backend: Literal["auto", "torch", "numba", "tcnn"] = "auto",
     ) -> None:
         super().__init__()
         _check_range("levels", levels, 1, 64)
@@ -91,12 +98,14 @@ class NGPField(RadianceField):
         _check_range("cascades", cascades, 1, 8)
         self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__", "backend")}
         self.cascades = cascades
-        self.grid = HashGrid(levels, features, log2_table_size, base_resolution, finest_resolution, rounding, backend)
+        reader: Backend = "auto" if backend == "tcnn" else backend
+        self.grid = HashGrid(levels, features, log2_table_size, base_resolution, finest_resolution, rounding, reader)
         self.directions = SphericalHarmonics(sh_degree)
         hidden = [hidden_width] * density_hidden_layers
         self.density_mlp = MLP([levels * features, *hidden, geometry_features])
         hidden = [hidden_width] * rgb_hidden_layers
         self.rgb_mlp = MLP([sh_degree**2 + geometry_features, *hidden, 3])
+        self._twin = TcnnTwin(self.arguments) if backend == "tcnn" else None
 
     @property
     def unit(self) -> Tensor:
@@ -104,16 +113,24 @@ class NGPField(RadianceField):
         return (self.aabb[1, 0] - self.aabb[0, 0]) / 2.0 ** (self.cascades - 1)
 
     def _geometry(self, x: Tensor) -> Tensor:
+        if self._twin is not None:
+            return self._twin.geometry(self.to_unit(x), self.density_mlp.matrices, self.grid.tables)
         out: Tensor = self.density_mlp(self.grid(self.to_unit(x)))
         return out
 
+    def _rgb(self, d: Tensor, geometry: Tensor) -> Tensor:
+        inputs = torch.cat([self.directions(d), geometry], dim=1)
+        logits = self.rgb_mlp(inputs) if self._twin is None else self._twin.rgb(inputs, self.rgb_mlp.matrices)
+        return torch.sigmoid(logits)
+
     def density(self, x: Tensor) -> Tensor:
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""
+        if self._twin is not None:
+            return truncated_exp(self._geometry(x)[:, 0]) / self.unit
         return truncated_exp(self.density_mlp.first_output(self.grid(self.to_unit(x)))) / self.unit
 
     def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
         """Opacity and colour of samples at positions (M, 3), seen along unit (M, 3), of length (M,)."""
         geometry = self._geometry(x)
         alpha = density_to_alpha(truncated_exp(geometry[:, 0]), dt / self.unit)
-        rgb = torch.sigmoid(self.rgb_mlp(torch.cat([self.directions(d), geometry], dim=1)))
-        return Shade(alpha, rgb)
+        return Shade(alpha, self._rgb(d, geometry))

@@ -1,12 +1,13 @@
 """The NGP field's grid and networks computed by tinycudann on NVIDIA GPUs; the only file that imports it.
 
 Weights stay where they are, in the field's own named tensors: each call strings them together as tiny-cuda-nn expects
-its parameter vector (matrices, (out, in) row by row, the last one padded to a multiple of 16 rows; then the tables), and
-gradients flow back the same way. So checkpoints, optimizers, hooks and bitstreams are the same with and without it.
+its parameter vector (matrices, (out, in) row by row, the last one padded to a multiple of 16 rows; then the tables),
+and gradients flow back the same way. So checkpoints, optimizers, hooks and bitstreams do not know about it.
 """
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -64,31 +65,42 @@ class TcnnTwin:
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         _check_shapes(arguments)
-        tcnn = import_tinycudann()
-        steps = max(arguments["levels"] - 1, 1)
+        self._tcnn = import_tinycudann()
+        self._arguments = arguments
+
+    @cached_property
+    def _density(self) -> nn.Module:
+        """Built at the first call, when the process has chosen its GPU."""
+        arguments = self._arguments
+        ratio = arguments["finest_resolution"] / arguments["base_resolution"]
         grid = {
             "otype": "HashGrid",
             "n_levels": arguments["levels"],
             "n_features_per_level": arguments["features"],
             "log2_hashmap_size": arguments["log2_table_size"],
             "base_resolution": arguments["base_resolution"],
-            "per_level_scale": math.exp(
-                math.log(arguments["finest_resolution"] / arguments["base_resolution"]) / steps
-            ),
+            "per_level_scale": math.exp(math.log(ratio) / max(arguments["levels"] - 1, 1)),
         }
-        width, outputs = arguments["hidden_width"], arguments["geometry_features"]
-        network = _network(width, arguments["density_hidden_layers"])
-        self._density = tcnn.NetworkWithInputEncoding(3, outputs, grid, network)
-        inputs = arguments["sh_degree"] ** 2 + outputs
-        self._rgb = tcnn.Network(inputs, 3, _network(width, arguments["rgb_hidden_layers"]))
+        network = _network(arguments["hidden_width"], arguments["density_hidden_layers"])
+        pair: nn.Module = self._tcnn.NetworkWithInputEncoding(3, arguments["geometry_features"], grid, network)
+        return pair
+
+    @cached_property
+    def _rgb(self) -> nn.Module:
+        arguments = self._arguments
+        inputs = arguments["sh_degree"] ** 2 + arguments["geometry_features"]
+        network = _network(arguments["hidden_width"], arguments["rgb_hidden_layers"])
+        module: nn.Module = self._tcnn.Network(inputs, 3, network)
+        return module
 
     def geometry(self, x: Tensor, matrices: Sequence[Tensor], tables: Sequence[Tensor]) -> Tensor:
         """Outputs (M, geometry_features) float32 of the density network at positions (M, 3) in [0, 1]."""
         vector = pack_parameters(matrices, tables)
-        if vector.numel() != self._density.params.numel():
+        expected = self._density.get_parameter("params").numel()
+        if vector.numel() != expected:
             raise ValueError(
-                f"This build of tinycudann gives the grid {self._density.params.numel():,} parameters, the field has "
-                f"{vector.numel():,}. Choose the other `rounding` of the field ('float32' or 'float64')."
+                f"This build of tinycudann gives the grid {expected:,} parameters, the field has {vector.numel():,}. "
+                "Choose the other `rounding` of the field ('float32' or 'float64')."
             )
         out: Tensor = functional_call(self._density, {"params": vector}, (x,))
         return out.float()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nerfcomp.errors import MissingExtraError
-from nerfcomp.fields import NGPField
-from nerfcomp.fields.tcnn import TcnnTwin, import_tinycudann, pack_parameters
+from nerfcomp.fields import NGPField, describe_field
+from nerfcomp.fields.tcnn import import_tinycudann, pack_parameters
 from nerfcomp.kernels.hash_grid import grid_geometry, hash_encode
 from nerfcomp.readers.ngp_pl import pack_ngp_pl, unpack_ngp_pl
 
@@ -61,42 +61,41 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tinycudann", module)
 
 
-def weights(field: NGPField) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Density matrices, colour matrices and tables."""
-    density, rgb = ([layer.weight for layer in mlp.layers] for mlp in (field.density_mlp, field.rgb_mlp))
-    tables = [level.weight for level in field.grid.levels]
-    return density, rgb, tables  # type: ignore[return-value]
+@pytest.mark.usefixtures("stand_in")
+def test_backend_computes_the_field_and_its_gradients() -> None:
+    fields = [NGPField(**SMALL, backend=backend) for backend in ("torch", "tcnn")]
+    for table in fields[0].grid.tables:
+        nn.init.normal_(table)
+    fields[1].load_state_dict(fields[0].state_dict())
+    x, d, dt = torch.rand(30, 3) * 3 - 1.5, nn.functional.normalize(torch.randn(30, 3), dim=1), torch.rand(30)
+    grads = []
+    for field in fields:
+        shade = field.shade(x, d, dt)
+        grads.append(torch.autograd.grad(shade.rgb.sum() + shade.alpha.sum(), list(field.parameters())))
+        torch.testing.assert_close(shade.rgb, fields[0].shade(x, d, dt).rgb, atol=5e-3, rtol=2e-3)
+        torch.testing.assert_close(field.density(x), fields[0].density(x), atol=5e-3, rtol=1e-2)
+    for one, two in zip(*grads):
+        torch.testing.assert_close(two, one, atol=1e-2 * one.abs().max().item(), rtol=1e-2)
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_twin_computes_the_field_and_its_gradients() -> None:
-    field = NGPField(**SMALL, backend="torch")
-    for table in field.grid.parameters():
-        nn.init.normal_(table)
-    twin = TcnnTwin(field.arguments)
-    density, rgb, tables = weights(field)
-    x, inputs = torch.rand(30, 3), torch.rand(30, 32)
-    ours, theirs = field.density_mlp(field.grid(x)), twin.geometry(x, density, tables)
-    torch.testing.assert_close(theirs, ours, atol=5e-3, rtol=2e-3)
-    torch.testing.assert_close(twin.rgb(inputs, rgb), field.rgb_mlp(inputs), atol=5e-3, rtol=2e-3)
-    ours_grad = torch.autograd.grad(ours.sum(), [*density, *tables])
-    theirs_grad = torch.autograd.grad(theirs.sum(), [*density, *tables])
-    for one, two in zip(ours_grad, theirs_grad):
-        torch.testing.assert_close(two, one, atol=5e-3, rtol=2e-3)
+def test_weights_do_not_know_the_backend() -> None:
+    ours, theirs = (NGPField(**SMALL, backend=backend) for backend in ("torch", "tcnn"))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert describe_field(ours) == describe_field(theirs)
 
 
 @pytest.mark.usefixtures("stand_in")
 def test_other_rounding_is_named() -> None:
-    field = NGPField(levels=16, log2_table_size=19, rounding="float64", backend="torch")
-    density, _, tables = weights(field)
+    field = NGPField(levels=16, log2_table_size=19, rounding="float64", backend="tcnn")
     with pytest.raises(ValueError, match="Choose the other `rounding`"):
-        TcnnTwin(field.arguments).geometry(torch.rand(2, 3), density, tables)
+        field.density(torch.rand(2, 3))
 
 
 @pytest.mark.parametrize("wrong", [{"levels": 7}, {"hidden_width": 48}, {"rgb_hidden_layers": 0}, {"sh_degree": 3}])
 def test_shapes_without_kernels_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="backend 'tcnn' cannot run"):
-        TcnnTwin(NGPField(**{**SMALL, **wrong}).arguments)
+        NGPField(**{**SMALL, **wrong}, backend="tcnn")
 
 
 def test_vector_is_that_of_ngp_pl_checkpoints() -> None:
@@ -124,13 +123,11 @@ def test_real_tinycudann_agrees() -> None:
         import_tinycudann()
     except MissingExtraError as error:
         pytest.skip(str(error))
-    field = NGPField(**SMALL, backend="torch").cuda()
-    for table in field.grid.parameters():
+    fields = [NGPField(**SMALL, backend=backend).cuda() for backend in ("torch", "tcnn")]
+    for table in fields[0].grid.tables:
         nn.init.normal_(table, std=0.1)
-    density, rgb, tables = weights(field)
-    twin = TcnnTwin(field.arguments)
-    x, inputs = torch.rand(256, 3, device="cuda"), torch.rand(256, 32, device="cuda")
-    torch.testing.assert_close(
-        twin.geometry(x, density, tables), field.density_mlp(field.grid(x)), atol=1e-2, rtol=1e-2
-    )
-    torch.testing.assert_close(twin.rgb(inputs, rgb), field.rgb_mlp(inputs), atol=1e-2, rtol=1e-2)
+    fields[1].load_state_dict(fields[0].state_dict())
+    x, d = torch.rand(256, 3) * 3 - 1.5, nn.functional.normalize(torch.randn(256, 3), dim=1)
+    ours, theirs = (field.shade(x.cuda(), d.cuda(), torch.full((256,), 0.1).cuda()) for field in fields)
+    torch.testing.assert_close(theirs.rgb, ours.rgb, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(theirs.alpha, ours.alpha, atol=1e-2, rtol=1e-2)
