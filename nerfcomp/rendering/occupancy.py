@@ -21,6 +21,7 @@ from nerfcomp.rays import Camera
 DensityFunction = Callable[[Tensor], Tensor]
 _CHUNK = 2**18  # cells asked at once, or taken for the mean
 _LONGEST_INTERVAL = 16.0  # updates whose decay one visit may make up for
+_WARMUP_THRESHOLD = 0.01  # of the threshold that holds later
 _WARMUP_FACTOR = 4  # while the scene takes shape, more cells are asked
 _STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
 
@@ -197,7 +198,7 @@ class OccupancyGrid(nn.Module):
         old = density[cells]
         density[cells] = torch.where(old.isinf(), 0.0, old * self.decay**interval)
         density.scatter_reduce_(0, cells, found, "amax")
-        self._threshold_cells(density[alive[:: 1 + len(alive) // _CHUNK]])
+        self._threshold_cells(density[alive[:: 1 + len(alive) // _CHUNK]], index < self.warmup_updates)
 
     @torch.no_grad()
     def rebuild(self, density_fn: DensityFunction, points_per_cell: int = 4) -> None:
@@ -215,7 +216,7 @@ class OccupancyGrid(nn.Module):
             place = torch.rand(3, generator=generator).to(cells.device) if point else 0.5
             found = torch.maximum(found, self._ask(density_fn, self.cell_points(cells, place)))
         self.density.view(-1)[cells] = found
-        self._threshold_cells(found)
+        self._threshold_cells(found, warm=False)
 
     def _choose_cells(self, index: int, alive: Tensor, n_cells: int | None) -> tuple[Tensor, float]:
         """Half of the cells in turn, half of them occupied ones; and the updates between two visits of the latter."""
@@ -256,9 +257,13 @@ class OccupancyGrid(nn.Module):
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return found
 
-    def _threshold_cells(self, sample: Tensor) -> None:
-        """Decide anew which cells are occupied; the mean density is that of a sample of cells."""
+    def _threshold_cells(self, sample: Tensor, warm: bool) -> None:
+        """Decide anew which cells are occupied; the mean density is that of a sample of cells.
+
+        An untrained field is a thin fog, and a cell that training has not reached yet must not count as empty: during
+        the warm-up only cells go whose density has been driven far below that of the others.
+        """
         known = sample[(sample > 0) & sample.isfinite()]
         mean = float(known.double().mean()) if len(known) else 0.0
         highest = -math.log1p(-self.opacity_threshold) * 1024 / self.diagonal
-        torch.gt(self.density, min(mean, highest), out=self.occupied)
+        torch.gt(self.density, min(mean, highest) * (_WARMUP_THRESHOLD if warm else 1.0), out=self.occupied)
