@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from tests.callbacks.tiny_cli import main, start
+from tests.callbacks.tiny_cli import main, start, stop
 
 
 def kill_when(process: Popen[bytes], log: Path, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 200
-    while not reached():
-        assert process.poll() is None, f"ended by itself: {log.read_text()[-2000:]}"
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
+    try:
+        while not reached():
+            assert process.poll() is None, f"ended by itself: {log.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.005)
+    finally:
+        stop(process)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import imageio.v3 as iio
 import torch
 
-from tests.callbacks.tiny_cli import main, start
+from tests.callbacks.tiny_cli import main, start, stop
 from tests.tiny import VIEWS
 
 
@@ -19,7 +19,11 @@ def test_two_processes_do_what_one_does(tmp_path: Path, config: Path) -> None:
     options = ["--config", str(config), "--model.pause=0", "--trainer.max_steps=12"]
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=8", "--trainer.val_check_interval=6"]
     log = tmp_path / "log.txt"
-    assert start(log, *options, *two, "--trainer.check_val_every_n_epoch=null").wait(200) == 0, log.read_text()[-3000:]
+    process = start(log, *options, *two, "--trainer.check_val_every_n_epoch=null")
+    try:
+        assert process.wait(200) == 0, log.read_text()[-3000:]
+    finally:
+        stop(process)
     first, second = (load(tmp_path / "record" / f"rank{rank}.pt") for rank in (0, 1))
 
     one = ["--trainer.devices=1", "--trainer.callbacks=[]", "--trainer.enable_checkpointing=false"]

@@ -1,7 +1,9 @@
 """``train.py`` in small: ``python -m tests.callbacks.tiny_cli fit --config tiny.yaml``."""
 
+import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,8 +54,20 @@ def start(log: Path, *args: str | Path) -> "subprocess.Popen[bytes]":
     repository = Path(nerfcomp.__file__).resolve().parent.parent
     with log.open("wb") as file:
         return subprocess.Popen(
-            command, cwd=repository, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            command,
+            cwd=repository,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
         )
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """``kill -9`` for a process and the processes that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 if __name__ == "__main__":
