@@ -261,4 +261,6 @@ def march(
     if backend == "torch" or (backend == "auto" and origins.device.type != "cpu"):
         return Samples(*march_torch(*rays, occupied, frame, max_samples))
     bricks = pack_bricks(occupied) if bricks is None else bricks
+    longest = int((leave - enter).max() / dt_min) + 2 if len(enter) else 1
+    max_samples = min(max_samples, longest)
     return Samples(*march_numba(*rays, bricks, frame, (dt_min, dt_max, cone_angle), max_samples))

@@ -212,6 +212,11 @@ def _fill(
             _fill_block(begin, end, *geometry, max_samples, steps, offsets, x, t, dt, ray_indices)
 
 
+def _untouched(number: int) -> Array:
+    """Int32 scratch of which little gets used; numpy would ask for huge pages, whose first touch clears 2 MiB each."""
+    return torch.empty(number, dtype=torch.int32).numpy()
+
+
 def march_numba(
     origins: Tensor,
     directions: Tensor,
@@ -235,7 +240,7 @@ def march_numba(
     bounds = np.array(
         [limits[0], limits[1], limits[2] * (1 + 2 * limits[2])], np.float32
     )  # also bounds the step after the exit
-    steps, counts = np.empty(rays * max_samples + 1, np.int32), np.empty(rays, np.int64)
+    steps, counts = _untouched(rays * max_samples + 1), np.empty(rays, np.int64)
     cells = (as_array((origins - frame[0]) * frame[1]), as_array(directions * frame[1]))
     u, lattice = as_array(jitter), as_array(midpoints)
     grid = (as_array(bricks[0]).view(np.uint64).reshape(-1), as_array(bricks[1]).reshape(-1), edge)
