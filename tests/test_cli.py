@@ -111,7 +111,19 @@ def test_test_writes_results(workspace: Workspace) -> None:
 
 def test_init_from_starts_with_the_weights(workspace: Workspace) -> None:
     args = ["fit", "--config", str(workspace.config), "--model.init_args.init_from", str(workspace.ckpt)]
-    cli = train.main([*args, "--trainer.max_steps", "1", "--trainer.callbacks", "[]", "--trainer.logger", "false"])
+    cli = train.main(
+        [
+            *args,
+            "--trainer.max_steps",
+            "1",
+            "--trainer.callbacks",
+            "[]",
+            "--trainer.logger",
+            "false",
+            "--trainer.enable_checkpointing",
+            "false",
+        ]
+    )
     start, now = read_trained(workspace.ckpt).field, cli.model.field
     for a, b in zip(start.parameters(), now.parameters()):
         assert (a - b).abs().max() <= 0.011  # one step of at most the learning rate

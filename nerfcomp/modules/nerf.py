@@ -19,6 +19,7 @@ from nerfcomp.rendering.metrics import psnr
 from nerfcomp.rendering.visibility import affordable_samples
 
 logger = logging.getLogger(__name__)
+_LARGEST_WORLD = 8192  # ranks whose random numbers stay apart
 _RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
 
 
@@ -93,7 +94,8 @@ class NeRFModule(FieldModule):
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
-        samples, n_rays = affordable_samples(self.sampler(batch.rays), self.field.density, self.max_samples)
+        marched = self.sampler(batch.rays, self.jitter(len(batch.rgb)))
+        samples, n_rays = affordable_samples(marched, self.field.density, self.max_samples)
         rays = Rays(*(value[:n_rays] for value in batch.rays))
         rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
         losses = {"rgb": self.rgb_loss(rendered.rgb, batch.rgb[:n_rays])}
@@ -108,6 +110,11 @@ class NeRFModule(FieldModule):
         }
         return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
 
+    def jitter(self, n_rays: int) -> Tensor:
+        """Shifts (N,) of the rays' samples, drawn from step and rank alone, so that a resumed run repeats them."""
+        seed = (self.global_step * _LARGEST_WORLD + self.global_rank) % 2**31
+        return torch.rand(n_rays, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""
         self.sampler.update(self.global_step, self.field.density)
@@ -116,16 +123,20 @@ class NeRFModule(FieldModule):
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)
         return out
 
-    def _view_step(self, batch: RayBatch) -> None:
-        self.views.append(render_view(self.trained, batch).result)
+    def _view_step(self, batch: RayBatch) -> dict[str, Rendered]:
+        if batch.height == 0:  # another rank has one more view than this one
+            return {}
+        rendered, result = render_view(self.trained, batch)
+        self.views.append(result)
+        return {"rendered": rendered}
 
-    def validation_step(self, batch: RayBatch) -> None:
+    def validation_step(self, batch: RayBatch) -> dict[str, Rendered]:
         """Render one validation view."""
-        self._view_step(batch)
+        return self._view_step(batch)
 
-    def test_step(self, batch: RayBatch) -> None:
+    def test_step(self, batch: RayBatch) -> dict[str, Rendered]:
         """Render one test view."""
-        self._view_step(batch)
+        return self._view_step(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over the views of all ranks."""

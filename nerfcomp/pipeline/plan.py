@@ -54,8 +54,7 @@ def field_sensitivity(
     def batch() -> Tensor:
         rays = Rays(*(part.to(device) for part in random_rays(trained, rays_per_batch, generator)))
         samples = trained.sampler(rays)
-        with torch.no_grad():
-            samples = visible_samples(samples, trained.field.density(samples.x))
+        samples = visible_samples(samples, trained.field.density)
         return render(trained.field.shade, rays, samples, background).rgb
 
     calls: list[Callable[[], Tensor]] = [batch] * batches

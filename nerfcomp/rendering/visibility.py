@@ -6,53 +6,118 @@ Notation: samples are packed ray after ray; ``offsets`` (N + 1,) delimits rays. 
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nerfcomp.kernels.march import Samples
 
+_FIRST_WAVE = 8  # samples; most rays meet a surface among their first occupied cells
 
-def optical_depth(density: Tensor, samples: Samples) -> Tensor:
+
+class Rows(NamedTuple):
+    """Leading samples of some rays, as rows of packed samples.
+
+    Attributes:
+        rows: (K,) indices into the packed samples, ray after ray.
+        offsets: (A + 1,) where the rows of each of the A rays begin.
+    """
+
+    rows: Tensor
+    offsets: Tensor
+
+
+def leading_rows(begin: Tensor, counts: Tensor) -> Rows:
+    """List the rows ``begin[a], ..., begin[a] + counts[a] - 1`` of A rays.
+
+    >>> leading_rows(torch.tensor([4, 9]), torch.tensor([2, 1]))
+    Rows(rows=tensor([4, 5, 9]), offsets=tensor([0, 2, 3]))
+    """
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    rows = torch.arange(int(offsets[-1]), device=counts.device)
+    return Rows(rows + torch.repeat_interleave(begin - offsets[:-1], counts), offsets)
+
+
+def optical_depth(density: Tensor, dt: Tensor, offsets: Tensor) -> Tensor:
     """Optical depth between each sample and the start of its ray.
 
     Args:
         density: (M,) per unit length, >= 0.
-        samples: M samples of N rays.
+        dt: (M,) interval lengths.
+        offsets: (N + 1,) the samples of ray r are ``offsets[r]:offsets[r + 1]``.
 
     Returns:
         (M,) float64, >= 0.
 
-    >>> indices, offsets = torch.tensor([0, 0, 1]), torch.tensor([0, 2, 3])
-    >>> two_rays = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), indices, offsets)
-    >>> optical_depth(torch.tensor([2.0, 1.0, 4.0]), two_rays).tolist()
+    >>> optical_depth(torch.tensor([2.0, 1.0, 4.0]), torch.ones(3), torch.tensor([0, 2, 3])).tolist()
     [0.0, 2.0, 0.0]
     """
-    own = (density * samples.dt).double()
+    own = (density * dt).double()
     before = torch.cumsum(own, 0) - own
-    starts = samples.offsets[:-1].clamp(max=max(len(own) - 1, 0))
-    return before - before[starts][samples.ray_indices] if len(own) else own
+    counts = offsets[1:] - offsets[:-1]
+    starts = before[offsets[:-1].clamp(max=max(len(own) - 1, 0))] if len(own) else own.new_zeros(len(counts))
+    return before - torch.repeat_interleave(starts, counts)
 
 
-def visible_samples(samples: Samples, density: Tensor, least_transmittance: float = 1e-4) -> Samples:
+def lit_counts(samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4) -> Tensor:
+    """Count the leading samples of each ray that light still reaches.
+
+    Densities are asked for in waves, the nearest samples first, so that few are asked behind the first surface.
+
+    Args:
+        samples: M samples of N rays.
+        density_fn: Densities (K,) at positions (K, 3).
+        least_transmittance: A sample behind less transmittance is not lit; in (0, 1).
+
+    Returns:
+        (N,) int64.
+
+    >>> one_ray = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.zeros(3).long(), torch.tensor([0, 3]))
+    >>> lit_counts(one_ray, lambda x: torch.full((len(x),), 5.0)).tolist()
+    [2]
+    """
+    limit = -math.log(least_transmittance)
+    begin, end = samples.offsets[:-1].clone(), samples.offsets[1:]
+    lit, depth = torch.zeros_like(begin), torch.zeros(len(begin), dtype=torch.float64, device=begin.device)
+    alive, size = (begin < end).nonzero().squeeze(1), _FIRST_WAVE
+    while len(alive):
+        counts = (end[alive] - begin[alive]).clamp(max=size)
+        rows, offsets = leading_rows(begin[alive], counts)
+        own = density_fn(samples.x.index_select(0, rows)) * samples.dt[rows]
+        before = optical_depth(own, torch.ones_like(own), offsets) + torch.repeat_interleave(depth[alive], counts)
+        passed = torch.nn.functional.pad(torch.cumsum(before <= limit, 0), (1, 0))[offsets]
+        lit[alive] += passed[1:] - passed[:-1]
+        last = offsets[1:] - 1
+        depth[alive] = before[last] + own[last]
+        begin[alive] += counts
+        alive = alive[(begin[alive] < end[alive]) & (depth[alive] <= limit)]
+        size *= 4
+    return lit
+
+
+@torch.no_grad()
+def visible_samples(
+    samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4
+) -> Samples:
     """Keep the samples that light still reaches.
 
     Args:
         samples: M samples of N rays.
-        density: (M,) per unit length at the samples, without gradients.
+        density_fn: Densities (K,) at positions (K, 3).
         least_transmittance: Samples behind less transmittance are dropped; in (0, 1).
 
     Returns:
         The kept samples of the same N rays, in the same order.
 
     >>> one_ray = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.zeros(3).long(), torch.tensor([0, 3]))
-    >>> visible_samples(one_ray, torch.tensor([0.0, 50.0, 1.0])).offsets.tolist()
+    >>> visible_samples(one_ray, lambda x: torch.full((len(x),), 5.0)).offsets.tolist()
     [0, 2]
     """
-    keep = optical_depth(density, samples) <= -math.log(least_transmittance)
-    kept_before = torch.nn.functional.pad(torch.cumsum(keep, 0), (1, 0))
-    offsets = kept_before[samples.offsets]
-    return Samples(samples.x[keep], samples.t[keep], samples.dt[keep], samples.ray_indices[keep], offsets)
+    lit = lit_counts(samples, density_fn, least_transmittance)
+    rows, offsets = leading_rows(samples.offsets[:-1], lit)
+    x, t, dt, indices = (value.index_select(0, rows) for value in samples[:4])
+    return Samples(x, t, dt, indices, offsets)
 
 
 @torch.no_grad()
@@ -83,7 +148,7 @@ def affordable_samples(
     while rays < total and room > 0:
         end = max(rays_within(marched, int(marched.offsets[rays]) + most), rays + 1)
         part = some_rays(marched, rays, end)
-        part = visible_samples(part, density_fn(part.x), least_transmittance)
+        part = visible_samples(part, density_fn, least_transmittance)
         taken = max(rays_within(part, room), 0 if parts else 1)
         parts.append(some_rays(part, 0, taken))
         room = room - len(parts[-1].t) if taken == end - rays else 0

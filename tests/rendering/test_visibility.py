@@ -11,6 +11,7 @@ from nerfcomp.kernels.march import Samples
 from nerfcomp.rendering.visibility import (
     affordable_samples,
     join_samples,
+    lit_counts,
     optical_depth,
     rays_within,
     some_rays,
@@ -33,14 +34,15 @@ def test_optical_depth_is_the_sum_in_front() -> None:
     for ray in range(4):
         depth = 0.0
         for i in range(int(samples.offsets[ray]), int(samples.offsets[ray + 1])):
-            assert optical_depth(density, samples)[i].item() == pytest.approx(depth, abs=1e-6)
+            assert optical_depth(density, samples.dt, samples.offsets)[i].item() == pytest.approx(depth, abs=1e-6)
             depth += (density[i] * samples.dt[i]).item()
 
 
 def test_the_sample_that_makes_a_ray_opaque_stays() -> None:
     samples = packed([3, 2])._replace(dt=torch.ones(5))
     limit = -math.log(1e-4)
-    kept = visible_samples(samples, torch.tensor([0.5 * limit, limit, 1.0, limit * 0.99, 1.0]))
+    values = {tuple(x.tolist()): d for x, d in zip(samples.x, [0.5 * limit, limit, 1.0, limit * 0.99, 1.0])}
+    kept = visible_samples(samples, lambda x: torch.tensor([values[tuple(row.tolist())] for row in x]))
     assert kept.offsets.tolist() == [0, 2, 4] and kept.ray_indices.tolist() == [0, 0, 1, 1]
 
 
@@ -61,6 +63,16 @@ def test_hidden_samples_do_not_count(counts: list[int], most: int) -> None:
     firsts = [min(count, 1) for count in counts]  # everything behind a ray's first sample is dark
     assert chosen.offsets.tolist() == torch.tensor([0, *firsts[:rays]]).cumsum(0).tolist()
     assert rays == len(counts) or sum(firsts[: rays + 1]) > most or sum(firsts[:rays]) == most
+
+
+def test_waves_see_what_one_look_sees() -> None:
+    samples = packed([40, 0, 3, 70, 1, 25])
+    density = 3 * samples.x.sum(1)
+    depth = optical_depth(density, samples.dt, samples.offsets)
+    rays = samples.ray_indices[depth <= -math.log(1e-4)]
+    expected = torch.bincount(rays, minlength=6)
+    assert torch.equal(lit_counts(samples, lambda x: 3 * x.sum(1)), expected)
+    assert 0 < int(expected.sum()) < len(samples.t)
 
 
 def test_no_rays() -> None:
