@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they speak to the authors of programs
 
@@ -25,6 +25,7 @@ from nerfcomp.pipeline import (
     write_nfc,
 )
 from nerfcomp.pipeline.encoding import Target, encode_for
+from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.pipeline.report import format_table, mean_result, write_csv, write_json
 from nerfcomp.pipeline.sweep import plot_sweep, run_sweep
 from nerfcomp.readers import SceneReader
@@ -46,7 +47,7 @@ def encode(
     """Encode a checkpoint as a .nfc file.
 
     Args:
-        ckpt: Checkpoint of ``train.py``, a slim ngp_pl checkpoint, or a .nfc file.
+        ckpt: Checkpoint of ``train.py``, or a .nfc file.
         out: File to write.
         qp: Quality of a tensor of typical sensitivity; 4 more doubles its quantization step. Useful: -40 to -8.
         uniform: Give every tensor this QP instead of spreading it by how much the pictures feel each tensor.
@@ -162,6 +163,35 @@ def sweep(
     report(f"Written to {out / 'sweep.csv'} and {out / 'sweep.png'}")
 
 
+def import_ngp_pl(ckpt: Path, out: Path, radius: float = BLENDER_RADIUS, force: bool = False) -> None:
+    """Turn a checkpoint of ngp_pl into one of ours.
+
+    Args:
+        ckpt: Slim or full ngp_pl checkpoint.
+        out: Checkpoint to write.
+        radius: Distance of the scene's cameras from the origin, in world units.
+        force: Overwrite ``out``.
+    """
+    refuse_overwrite(out, force)
+    trained = import_file(ckpt, radius)
+    write_checkpoint(trained, out)
+    report(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))
+
+
+def export_ngp_pl(ckpt: Path, out: Path, padding: Literal[8, 16] = 16, force: bool = False) -> None:
+    """Turn a checkpoint or .nfc file of ours into a slim checkpoint of ngp_pl.
+
+    Args:
+        ckpt: Checkpoint of ``train.py``, or a .nfc file, of a field with the class's default sizes.
+        out: Checkpoint to write.
+        padding: Rows that tiny-cuda-nn pads output layers to: 16, or 8 for old builds on old GPUs.
+        force: Overwrite ``out``.
+    """
+    refuse_overwrite(out, force)
+    export_file(read_trained(ckpt), out, padding)
+    report(format_table(["checkpoint", "bytes"], [[str(out), out.stat().st_size]]))
+
+
 def section_bytes(file: Path) -> dict[str, int]:
     """Bytes of each section of a .nfc file; nothing for other files."""
     if file.suffix != ".nfc":
@@ -186,7 +216,10 @@ def report(text: str) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the subcommand that ``args`` (the command line when absent) name."""
-    functions: tuple[Callable[..., None], ...] = (encode, decode, evaluate, info, unwrap, sweep)
+    functions: tuple[Callable[..., None], ...] = (
+        *(encode, decode, evaluate, info, unwrap, sweep),
+        *(import_ngp_pl, export_ngp_pl),
+    )
     commands: dict[str, Any] = {function.__name__: function for function in functions}
     auto_cli(commands, args=None if args is None else list(args), as_positional=False)
 

@@ -1,4 +1,4 @@
-"""Trained fields in checkpoints: those of ``train.py`` and those of ngp_pl.
+"""Trained fields in checkpoints.
 
 A checkpoint of ours is a Lightning checkpoint with one more key, ``trained``: the description from which field, sampler
 and scene are rebuilt without the command line that made them. Weights stand in ``state_dict`` under ``field.`` and
@@ -67,7 +67,7 @@ def read_checkpoint(path: str | Path) -> TrainedField:
     if DESCRIPTION_KEY not in content or "state_dict" not in content:
         raise CheckpointError(
             f"{path} does not describe a trained field (its keys are {sorted(map(str, content))[:8]}). "
-            "Give a checkpoint of `python train.py fit`, or a slim ngp_pl checkpoint."
+            "Give a checkpoint of `python train.py fit`; one of ngp_pl goes through `python compress.py import_ngp_pl`."
         )
     trained = rebuild(content[DESCRIPTION_KEY])
     load_weights(trained.field, content["state_dict"], "field.", path)

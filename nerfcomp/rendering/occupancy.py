@@ -21,6 +21,7 @@ from nerfcomp.rays import Camera
 DensityFunction = Callable[[Tensor], Tensor]
 _CHUNK = 2**18  # cells asked at once, or taken for the mean
 _LONGEST_INTERVAL = 16.0  # updates whose decay one visit may make up for
+_MOST_CELLS = 2**25  # 170 MB; files of unknown origin may ask for more
 _WARMUP_THRESHOLD = 0.01  # of the threshold that holds later
 _WARMUP_FACTOR = 4  # while the scene takes shape, more cells are asked
 _STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
@@ -60,10 +61,11 @@ class OccupancyGrid(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (4 <= resolution <= 256 and resolution % 4 == 0 and 1 <= cascades <= 8):
+        possible = 4 <= resolution <= 256 and resolution % 4 == 0 and 1 <= cascades <= 8
+        if not possible or cascades * resolution**3 > _MOST_CELLS:
             raise ValueError(
                 f"An occupancy grid of {cascades} x {resolution}^3 cells is not possible. "
-                "Allowed: 1 to 8 cascades, a resolution divisible by 4 up to 256."
+                f"Allowed: 1 to 8 cascades, a resolution divisible by 4 up to 256, {_MOST_CELLS} cells in all."
             )
         if not (0.0 < decay <= 1.0 and 0.0 < opacity_threshold < 1.0):
             raise ValueError(
