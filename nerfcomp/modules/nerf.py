@@ -19,7 +19,6 @@ from nerfcomp.rendering.metrics import psnr
 from nerfcomp.rendering.visibility import affordable_samples
 
 logger = logging.getLogger(__name__)
-_LARGEST_WORLD = 8192  # ranks whose random numbers stay apart
 _RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
 
 
@@ -111,9 +110,10 @@ class NeRFModule(FieldModule):
         return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
 
     def jitter(self, n_rays: int) -> Tensor:
-        """Shifts (N,) of the rays' samples, drawn from step and rank alone, so that a resumed run repeats them."""
-        seed = (self.global_step * _LARGEST_WORLD + self.global_rank) % 2**31
-        return torch.rand(n_rays, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        """Shifts (N,) of the rays' samples: this rank's share of what step alone decides, as its rays are."""
+        generator = torch.Generator().manual_seed(self.global_step)
+        everyone = torch.rand(n_rays * self.trainer.world_size, generator=generator)
+        return everyone[self.global_rank :: self.trainer.world_size].to(self.device)
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""

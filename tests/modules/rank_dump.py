@@ -1,0 +1,26 @@
+"""A callback that leaves behind what each process saw, for tests to compare."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+
+class RankDump(Callback):
+    """Write losses of all steps, weights and occupancy of this rank at the end of training.
+
+    Args:
+        folder: Gets ``rank<r>.pt``.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        content = {"losses": self.losses, "state": pl_module.state_dict(), "step": trainer.global_step}
+        torch.save(content, self.folder / f"rank{trainer.global_rank}.pt")

@@ -1,0 +1,72 @@
+"""Two real processes train as one: equal weights and occupancy on both, and the losses of one with the same batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+CONFIG = """
+seed_everything: 3
+trainer:
+  max_steps: 20
+  accelerator: cpu
+  devices: %(devices)d
+  strategy: %(strategy)s
+  logger: false
+  enable_checkpointing: false
+  enable_progress_bar: false
+  num_sanity_val_steps: 0
+  limit_val_batches: 1
+  callbacks: [{class_path: tests.modules.rank_dump.RankDump, init_args: {folder: %(folder)s}}]
+model:
+  class_path: NeRFModule
+  init_args:
+    field: {class_path: NGPField, init_args: {levels: 3, log2_table_size: 9, finest_resolution: 32, hidden_width: 16}}
+    sampler: {class_path: OccupancySampler, init_args: {resolution: 16, n_steps: 32, update_every: 4, warmup_steps: 8}}
+    optimizer: {class_path: torch.optim.Adam, init_args: {lr: 1.0e-3}}
+data:
+  class_path: RayDataModule
+  init_args:
+    reader: {class_path: ProceduralReader, init_args: {image_size: 16, n_train: 3, n_val: 1, n_test: 1}}
+    batch_size: %(batch)d
+    steps_per_epoch: 10
+"""
+
+
+def train(folder: Path, repository: Path, devices: int, batch: int) -> list[dict[str, Any]]:
+    """Train in ``devices`` processes; what each of them saw."""
+    folder.mkdir()
+    strategy = "ddp" if devices > 1 else "auto"
+    config = folder / "config.yaml"
+    config.write_text(CONFIG % {"devices": devices, "strategy": strategy, "folder": folder, "batch": batch})
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240, stdin=subprocess.DEVNULL)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> list[dict[str, Any]]:
+    return train(tmp_path_factory.mktemp("ddp") / "two", repository, 2, 64)
+
+
+def test_ranks_hold_the_same_field_and_occupancy(pair: list[dict[str, Any]]) -> None:
+    first, second = pair[0]["state"], pair[1]["state"]
+    assert first.keys() == second.keys() and "sampler.grid.occupied" in first
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert 0 < first["sampler.grid.occupied"].float().mean() < 1
+
+
+def test_ranks_see_different_rays(pair: list[dict[str, Any]]) -> None:
+    assert all(a != b for a, b in zip(pair[0]["losses"], pair[1]["losses"]))
+
+
+def test_two_processes_lose_what_one_loses(pair: list[dict[str, Any]], tmp_path: Path, repository: Path) -> None:
+    (alone,) = train(tmp_path / "one", repository, 1, 128)
+    together = [(a + b) / 2 for a, b in zip(pair[0]["losses"], pair[1]["losses"])]
+    assert alone["step"] == pair[0]["step"] == 20
+    assert together == pytest.approx(alone["losses"], rel=2e-3)
