@@ -49,7 +49,7 @@ def from_ngp_pl(checkpoint: NgpPlCheckpoint, radius: float = BLENDER_RADIUS) -> 
     sampler = OccupancySampler(cascades=cascades, cone_angle=0.0 if scale <= 0.5 else 1 / 256)
     sampler.prepare(field.aabb)
     sampler.set_occupied(from_morton_bitfield(checkpoint.bitfield, cascades, _RESOLUTION))
-    return TrainedField(field.eval(), cast(OccupancySampler, sampler.eval()), _scene(half, radius))
+    return TrainedField(field.eval(), sampler.eval(), _scene(half, radius))
 
 
 def to_ngp_pl(trained: TrainedField) -> NgpPlCheckpoint:

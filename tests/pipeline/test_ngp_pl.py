@@ -10,6 +10,7 @@ from nerfcomp.fields import NGPField
 from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, from_ngp_pl, import_file, to_ngp_pl
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.rays import image_rays
+from nerfcomp.readers.ngp_pl import NgpPlCheckpoint
 
 
 def field_of(scale: float, seed: int = 0) -> TrainedField:
@@ -17,18 +18,9 @@ def field_of(scale: float, seed: int = 0) -> TrainedField:
     torch.manual_seed(seed)
     cascades = {0.5: 1, 1.0: 2}[scale]
     bits = torch.randint(256, (cascades * 128**3 // 8,), dtype=torch.uint8)
-    donor = NGPField(finest_resolution=round(2048 * scale), cascades=cascades)
-    checkpoint = to_ngp_pl_parts(donor, scale, bits)
-    return from_ngp_pl(checkpoint)
-
-
-def to_ngp_pl_parts(field: NGPField, scale: float, bits: torch.Tensor):  # type: ignore[no-untyped-def]
-    from nerfcomp.readers.ngp_pl import NgpPlCheckpoint
-
-    tables = tuple(level.weight.detach() for level in field.grid.levels)
-    density = tuple(layer.weight.detach() for layer in field.density_mlp.layers)
-    rgb = tuple(layer.weight.detach() for layer in field.rgb_mlp.layers)
-    return NgpPlCheckpoint(tables, density, rgb, "float32", scale, bits)  # type: ignore[arg-type]
+    weights = [p.detach() for p in NGPField(finest_resolution=round(2048 * scale), cascades=cascades).parameters()]
+    parts = tuple(weights[:16]), tuple(weights[16:18]), tuple(weights[18:])
+    return from_ngp_pl(NgpPlCheckpoint(*parts, "float32", scale, bits))
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0])
@@ -45,7 +37,8 @@ def test_export_and_import_keep_every_weight(scale: float, tmp_path: Path) -> No
 def test_density_is_per_ngp_pl_unit() -> None:
     ours = field_of(1.0)
     x = torch.rand(50, 3) - 0.5
-    logits = ours.field.density_mlp(ours.field.grid((x + 1.0) / 2.0))[:, 0]  # type: ignore[operator, union-attr]
+    assert isinstance(ours.field, NGPField)
+    logits = ours.field.density_mlp(ours.field.grid((x + 1.0) / 2.0))[:, 0]
     world_per_unit = BLENDER_RADIUS / 1.5
     torch.testing.assert_close(ours.field.density(x * world_per_unit), logits.exp() / world_per_unit)
 
