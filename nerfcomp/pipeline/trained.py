@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.descriptions import Description
-from nerfcomp.errors import CheckpointError
+from nerfcomp.errors import ContainerError
 from nerfcomp.fields import RadianceField, build_field, describe_field
 from nerfcomp.rays import Camera, Rays
 from nerfcomp.readers.scene import Scene
@@ -149,15 +149,14 @@ def rebuild(description: Mapping[str, Any]) -> TrainedField:
     """Build an untrained twin of what `describe` described.
 
     Raises:
-        ContainerError: A class is not ours or its arguments do not fit.
-        CheckpointError: The description lacks a part.
+        ContainerError: A part is missing, a class is not ours, or its arguments do not fit.
     """
     try:
         field_description = Description.from_json(description["field"])
         sampler_description = Description.from_json(description["sampler"])
         scene = SceneInfo.from_json(description["scene"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"The description of the trained field is incomplete or wrong: {error}") from error
+        raise ContainerError(f"The description of the trained field is incomplete or wrong: {error}") from error
     field = build_field(field_description)
     field.set_aabb(torch.tensor(scene.aabb))
     return TrainedField(field.eval(), build_sampler(sampler_description, field.aabb).eval(), scene)

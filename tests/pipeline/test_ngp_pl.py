@@ -7,6 +7,7 @@ import torch
 
 from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import NGPField
+from nerfcomp.kernels.march import fill_inner
 from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, from_ngp_pl, import_file, to_ngp_pl
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.rays import image_rays
@@ -29,7 +30,8 @@ def test_export_and_import_keep_every_weight(scale: float, tmp_path: Path) -> No
     export_file(ours, tmp_path / "slim.ckpt")
     back = import_file(tmp_path / "slim.ckpt")
     assert all(torch.equal(a, b) for a, b in zip(ours.field.parameters(), back.field.parameters()))
-    assert torch.equal(ours.sampler.occupied, back.sampler.occupied)
+    # cells that a finer cascade covers are never looked up in a coarser one, and ngp_pl stores the finer one's there
+    assert torch.equal(fill_inner(ours.sampler.occupied), back.sampler.occupied)
     half = scale * BLENDER_RADIUS / 1.5
     assert back.field.aabb[1].tolist() == pytest.approx([half] * 3)
 

@@ -1,0 +1,172 @@
+"""Trained fields through descriptions, checkpoints and bitstreams; what does not fit is refused with a sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nerfcomp.codec import Container, from_bytes, to_bytes
+from nerfcomp.errors import ContainerError, NerfcompError
+from nerfcomp.fields import NGPField
+from nerfcomp.pipeline import (
+    SceneInfo,
+    TrainedField,
+    decode_trained,
+    describe,
+    encode_trained,
+    field_sensitivity,
+    fp32_bytes,
+    plan_bits,
+    read_checkpoint,
+    rebuild,
+    uniform_plan,
+    write_checkpoint,
+)
+from nerfcomp.pipeline.encoding import Target, encode_for
+from nerfcomp.rays import image_rays
+from nerfcomp.readers import ProceduralReader
+from nerfcomp.rendering import OccupancySampler
+
+FIELD = {"levels": 3, "log2_table_size": 13, "finest_resolution": 32, "hidden_width": 16}
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedField:
+    torch.manual_seed(0)
+    scene = ProceduralReader(image_size=8, n_train=3, n_val=1, n_test=1, supersampling=1).read("train")
+    field, sampler = NGPField(**FIELD), OccupancySampler(resolution=16, n_steps=32)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for level in field.grid.parameters():
+            level.normal_(0.0, 0.5)
+    field.set_aabb(scene.aabb)
+    sampler.prepare(scene.aabb, scene.camera, False, scene.images[..., 3])
+    return TrainedField(field.eval(), sampler.eval(), SceneInfo.from_scene(scene))
+
+
+def test_description_is_json_and_rebuilds(trained: TrainedField) -> None:
+    twin = rebuild(json.loads(json.dumps(describe(trained))))
+    assert twin.scene == trained.scene
+    assert twin.field.arguments == trained.field.arguments and twin.sampler.arguments == trained.sampler.arguments
+
+
+def test_checkpoint_keeps_everything(trained: TrainedField, tmp_path: Path) -> None:
+    write_checkpoint(trained, tmp_path / "a.ckpt")
+    twin = read_checkpoint(tmp_path / "a.ckpt")
+    rays = image_rays(trained.scene.camera, 0, trained.scene.near, trained.scene.far)
+    assert torch.equal(twin.render(rays).rgb, trained.render(rays).rgb)
+
+
+def test_rendering_does_not_jitter_in_training_mode(trained: TrainedField) -> None:
+    rays = image_rays(trained.scene.camera, 0, trained.scene.near, trained.scene.far)
+    still = trained.render(rays).rgb
+    trained.sampler.train()
+    assert torch.equal(trained.render(rays).rgb, still)
+    trained.sampler.eval()
+
+
+def test_bitstream_renders_without_any_other_file(trained: TrainedField) -> None:
+    container = from_bytes(to_bytes(encode_trained(trained, uniform_plan(trained, -44))))
+    twin = decode_trained(container, trust=True)
+    assert twin.scene == trained.scene._replace(poses=trained.scene.poses[:1])
+    assert torch.equal(twin.sampler.occupied, trained.sampler.occupied)
+    rays = image_rays(trained.scene.camera, 0, trained.scene.near, trained.scene.far)
+    assert (twin.render(rays).rgb - trained.render(rays).rgb).abs().max() < 0.01
+
+
+def test_rendered_again_the_same_file_is_the_same_picture(trained: TrainedField) -> None:
+    container = encode_trained(trained, uniform_plan(trained, -20))
+    rays = image_rays(trained.scene.camera, 0, trained.scene.near, trained.scene.far)
+    first, second = (decode_trained(container, trust) for trust in (True, False))
+    assert torch.equal(first.render(rays).rgb, second.render(rays).rgb)
+
+
+def test_sensitivity_is_what_a_perturbation_costs(trained: TrainedField) -> None:
+    h = field_sensitivity(trained, batches=64, rays_per_batch=256)
+    name = "rgb_mlp.layers.2.weight"
+    parameter = dict(trained.field.named_parameters())[name]
+    rays = [image_rays(trained.scene.camera, view, trained.scene.near, trained.scene.far) for view in range(3)]
+    before, original = [trained.render(r).rgb for r in rays], parameter.detach().clone()
+    costs, sigma = [], 1e-3
+    for _ in range(40):
+        with torch.no_grad():
+            parameter.copy_(original + sigma * torch.randn_like(parameter))
+        costs.append(sum(((trained.render(r).rgb - b) ** 2).mean().item() for r, b in zip(rays, before)) / 3)
+    with torch.no_grad():
+        parameter.copy_(original)
+    assert sum(costs) / len(costs) == pytest.approx(sigma**2 * h[name].sum().item(), rel=0.3)
+
+
+def test_a_price_makes_files_smaller_and_empties_what_nothing_reads(trained: TrainedField) -> None:
+    h = field_sensitivity(trained, batches=4, rays_per_batch=256)
+    unread = h["grid.levels.2.weight"] == 0
+    assert 0 < unread.float().mean() < 1
+    free, priced = (encode_trained(trained, plan_bits(trained, -24, h, price)) for price in (0.0, 0.2))
+    assert len(to_bytes(priced)) < 0.95 * len(to_bytes(free))
+    level = dict(decode_trained(priced, trust=True).field.named_parameters())["grid.levels.2.weight"]
+    assert bool((level[unread] == 0).float().mean() > 0.9)
+
+
+def test_a_limit_in_bytes_that_cannot_be_met(trained: TrainedField) -> None:
+    with pytest.raises(ValueError, match="cannot be met"):
+        encode_for(trained, Target(uniform=True, target_bytes=10))
+
+
+def test_two_limits_at_once_are_refused(trained: TrainedField) -> None:
+    with pytest.raises(NerfcompError, match="not both"):
+        encode_for(trained, Target(target_bytes=10, max_psnr_drop=1.0))
+    with pytest.raises(NerfcompError, match="--reader"):
+        encode_for(trained, Target(uniform=True, max_psnr_drop=1.0))
+
+
+def test_fp32_bytes_counts_parameters_only(trained: TrainedField) -> None:
+    assert fp32_bytes(trained) == 4 * sum(p.numel() for p in trained.field.parameters())
+
+
+def tampered(trained: TrainedField, **changes: Any) -> Container:
+    container = encode_trained(trained, uniform_plan(trained, -20))
+    return container._replace(header={**container.header, **changes})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"field": {"class_path": "nerfcomp.fields.MLP", "init_args": {"widths": [1, 2]}}},
+        {"field": {"class_path": "nerfcomp.fields.NGPField", "init_args": {**FIELD, "levels": 4}}},
+        {"field": {"class_path": "nerfcomp.fields.NGPField", "init_args": {**FIELD, "log2_table_size": 30}}},
+        {"sampler": {"class_path": "nerfcomp.rendering.OccupancySampler", "init_args": {"resolution": 256}}},
+        {"sampler": {"class_path": "builtins.exec", "init_args": {}}},
+        {"sampler": {"class_path": "nerfcomp.rendering.OccupancySampler", "init_args": {"n_steps": -1}}},
+        {"sampler": None},
+    ],
+)
+def test_headers_that_do_not_fit_are_refused(trained: TrainedField, change: dict[str, Any]) -> None:
+    with pytest.raises(ContainerError):
+        decode_trained(tampered(trained, **change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"near": -1.0},
+        {"far": 0.0},
+        {"height": 10**9},
+        {"width": 0},
+        {"aabb": [[0, 0, 0], [0, 0, 0]]},
+        {"poses": []},
+        {"poses": [[1.0] * 11]},
+        {"intrinsics": [0.0, 1.0, 1.0, 1.0]},
+        {"ndc": "yes"},
+        {"background": [1.0]},
+    ],
+)
+def test_scenes_that_cannot_be_rendered_are_refused(trained: TrainedField, change: dict[str, Any]) -> None:
+    scene = {**trained.scene._asdict(), **change}
+    with pytest.raises(ContainerError):
+        decode_trained(tampered(trained, scene=scene))
+
+
+def test_missing_description(trained: TrainedField) -> None:
+    with pytest.raises(ContainerError):
+        rebuild({"field": describe(trained)["field"]})
