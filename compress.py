@@ -102,7 +102,8 @@ def evaluate(
     write_json(folder / "results.json", {**mean._asdict(), "bytes": size, "sections": section_bytes(file)})
     write_csv(folder / "per_image.csv", views)
     report(format_table(["view", "psnr", "ssim", "seconds"], [*views, ["mean", *mean[1:]]]))
-    report(f"{size:,} bytes, {fp32_bytes(trained) / size:.1f}x smaller than fp32. Written to {folder}")
+    ratio = f", {fp32_bytes(trained) / size:.1f}x smaller than fp32" if file.suffix == ".nfc" else ""
+    report(f"{file}: {size:,} bytes{ratio}. Written to {folder}")
 
 
 def info(file: Path) -> None:
