@@ -1,8 +1,8 @@
 """Rendering of fields given as callables: occupancy, samplers, one render path, losses and image metrics."""
 
 from nerfcomp.kernels.march import Samples
+from nerfcomp.rendering.images import Rendered, render, render_image
 from nerfcomp.rendering.occupancy import OccupancyGrid
-from nerfcomp.rendering.render import Rendered, render, render_image
 from nerfcomp.rendering.sampler import OccupancySampler, Sampler, build_sampler, describe_sampler
 
 __all__ = [

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.kernels.composite import distortion_loss as ray_distortion
-from nerfcomp.rendering.render import Rendered
+from nerfcomp.rendering.images import Rendered
 
 _SMALLEST = 1e-10  # keeps the logarithm finite
 

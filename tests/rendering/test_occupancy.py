@@ -90,10 +90,20 @@ def test_threshold_is_the_mean_but_at_most_the_given_opacity() -> None:
     for low, high, mean_counts in ((0.2, 1.0, True), (1.48, 100.0, False), (1.49, 100.0, False)):
         grid = OccupancyGrid(resolution=4)
         grid.set_aabb(BOX)
-        grid.update(0, lambda x, low=low, high=high: torch.where(x[:, 0] < 0, low, high))  # type: ignore[misc]
+        grid.rebuild(lambda x, low=low, high=high: torch.where(x[:, 0] < 0, low, high))  # type: ignore[misc]
         threshold = (low + high) / 2 if mean_counts else highest
         assert bool(grid.occupied[0, 0, 0, 0]) == (low > threshold)
         assert bool(grid.occupied[0, 3, 0, 0]) == (high > threshold)
+
+
+def test_in_the_warm_up_only_cells_far_below_the_others_go() -> None:
+    """A quarter of the mean is still fog that training has not reached, a hundredth is empty."""
+    for low, stays in ((0.25, True), (0.01, False)):
+        grid = OccupancyGrid(resolution=4)
+        grid.set_aabb(BOX)
+        grid.update(0, lambda x, low=low: torch.where(x[:, 0] < 0, low, 1.0))  # type: ignore[misc]
+        assert bool(grid.occupied[0, 0, 0, 0]) == stays
+        assert bool(grid.occupied[0, 3, 0, 0])
 
 
 def test_after_the_warm_up_half_of_the_cells_asked_are_occupied() -> None:

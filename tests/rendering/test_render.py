@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.rays import Rays
-from nerfcomp.rendering import OccupancySampler, Rendered, render, render_image
+from nerfcomp.rendering import OccupancySampler, Rendered, images, render, render_image
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from tests.rendering.conftest import Ball, Shade
 
@@ -87,8 +87,11 @@ def test_gradients_reach_the_field(ball: Ball, rays_into: RaysInto) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.5, 20.0, 2000.0])
-@pytest.mark.parametrize("chunk", [64, 10_000])
-def test_waves_equal_the_plain_path(rays_into: RaysInto, sigma: float, chunk: int) -> None:
+@pytest.mark.parametrize(("chunk", "at_once"), [(64, 2**15), (10_000, 2**15), (10_000, 100)])
+def test_waves_equal_the_plain_path(
+    rays_into: RaysInto, monkeypatch: pytest.MonkeyPatch, sigma: float, chunk: int, at_once: int
+) -> None:
+    monkeypatch.setattr(images, "_SAMPLES_AT_ONCE", at_once)
     ball, rays = Ball(sigma=sigma), rays_into(300, 0.9)
     sampler, background = sampler_of(Ball(sigma=1000.0)), torch.rand(300, 3)
     plain = render(ball.shade, rays, sampler(rays), background)

@@ -10,12 +10,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nerfcomp.kernels.composite import composite
+from nerfcomp.kernels.composite import Composite, composite
 from nerfcomp.kernels.march import Samples
 from nerfcomp.rays import Rays
 
 EARLY_STOP = 1e-4
 _FIRST_WAVE = 8  # samples per ray
+_SAMPLES_AT_ONCE = 2**15  # on a CPU: what layers hand on stays in the cache, which saves a quarter of the time
+_SAMPLES_AT_ONCE_ELSEWHERE = 2**21
 
 
 class Shaded(Protocol):
@@ -115,20 +117,33 @@ def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples) -> Rend
     """Colour without background, depth and opacity of some rays."""
     begin, end = samples.offsets[:-1].clone(), samples.offsets[1:]
     rgb, depth, opacity = (samples.t.new_zeros(len(begin), *shape) for shape in ((3,), (), ()))
-    alive = (begin < end).nonzero().squeeze(1)
-    size = _FIRST_WAVE
+    alive, size = (begin < end).nonzero().squeeze(1), _FIRST_WAVE
+    at_once = _SAMPLES_AT_ONCE if samples.t.device.type == "cpu" else _SAMPLES_AT_ONCE_ELSEWHERE
     while len(alive):
-        counts = (end[alive] - begin[alive]).clamp(max=size)
-        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        rows = torch.arange(int(offsets[-1]), device=counts.device)
-        rows += torch.repeat_interleave(begin[alive] - offsets[:-1], counts)
-        viewdirs = rays.viewdirs.index_select(0, samples.ray_indices[rows])
-        shade = shade_fn(samples.x.index_select(0, rows), viewdirs, samples.dt[rows])
-        wave = composite(shade.alpha, shade.rgb, samples.t[rows], offsets, EARLY_STOP, 1 - opacity[alive])
-        rgb[alive] += wave.rgb
-        depth[alive] += wave.depth
-        opacity[alive] += wave.opacity
-        begin[alive] += counts
+        for some in torch.split(alive, max(1, at_once // size)):
+            counts = (end[some] - begin[some]).clamp(max=size)
+            wave = _render_wave(shade_fn, rays.viewdirs, samples, begin[some], counts, 1 - opacity[some])
+            rgb[some] += wave.rgb
+            depth[some] += wave.depth
+            opacity[some] += wave.opacity
+            begin[some] += counts
         alive = alive[(begin[alive] < end[alive]) & (1 - opacity[alive] > EARLY_STOP)]
         size *= 2
     return Rendered(rgb, depth, opacity)
+
+
+def _render_wave(
+    shade_fn: ShadeFunction,
+    viewdirs: Tensor,
+    samples: Samples,
+    begin: Tensor,
+    counts: Tensor,
+    transmittance: Tensor,
+) -> Composite:
+    """Blend the next ``counts`` samples, from ``begin`` on, of some rays."""
+    offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    rows = torch.arange(int(offsets[-1]), device=counts.device)
+    rows += torch.repeat_interleave(begin - offsets[:-1], counts)
+    x, t, dt, ray_indices = (part.index_select(0, rows) for part in samples[:4])
+    shade = shade_fn(x, viewdirs.index_select(0, ray_indices), dt)
+    return composite(shade.alpha, shade.rgb, t, offsets, EARLY_STOP, transmittance)
