@@ -24,6 +24,7 @@ _LONGEST_INTERVAL = 16.0  # updates whose decay one visit may make up for
 _MOST_CELLS = 2**25  # 170 MB; files of unknown origin may ask for more
 _WARMUP_THRESHOLD = 0.01  # of the threshold that holds later
 _WARMUP_FACTOR = 4  # while the scene takes shape, more cells are asked
+_SPREAD = tuple(1.2207440846057596**-axis for axis in (1, 2, 3))  # multiples of these fill a cube evenly
 _STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
 
 
@@ -203,19 +204,21 @@ class OccupancyGrid(nn.Module):
         self._threshold_cells(density[alive[:: 1 + len(alive) // _CHUNK]], index < self.warmup_updates)
 
     @torch.no_grad()
-    def rebuild(self, density_fn: DensityFunction, points_per_cell: int = 4) -> None:
+    def rebuild(self, density_fn: DensityFunction, points_per_cell: int = 16) -> None:
         """Ask the field everywhere, forgetting the past: the same result whenever and wherever it runs.
+
+        Details thinner than a cell slip through few points: against the grid that training had kept, lego lost 1 dB by
+        4 points per cell and 0.01 dB by 16.
 
         Args:
             density_fn: Densities (K,) at positions (K, 3).
-            points_per_cell: Places asked in every cell, the centre first; the largest density counts.
+            points_per_cell: Places asked in every cell, evenly spread, the centre first; the largest density counts.
         """
-        generator = torch.Generator().manual_seed(self.seed)
         cells = torch.arange(self.density.numel(), device=self.density.device)
         cells = cells[self.density.flatten() >= 0]
         found = torch.zeros(len(cells), device=cells.device)
         for point in range(points_per_cell):
-            place = torch.rand(3, generator=generator).to(cells.device) if point else 0.5
+            place = torch.tensor([(0.5 + point * stride) % 1.0 for stride in _SPREAD], device=cells.device)
             found = torch.maximum(found, self._ask(density_fn, self.cell_points(cells, place)))
         self.density.view(-1)[cells] = found
         self._threshold_cells(found, warm=False)
