@@ -28,6 +28,7 @@ def allocate_qp(
     Returns:
         QP of every tensor.
 
+    >>> import torch
     >>> flat = torch.ones(8)
     >>> allocate_qp(-20, {"a": flat, "b": flat}, {"a": flat, "b": 16 * flat})
     {'a': -16, 'b': -24}
