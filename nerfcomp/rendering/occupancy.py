@@ -207,8 +207,8 @@ class OccupancyGrid(nn.Module):
     def rebuild(self, density_fn: DensityFunction, points_per_cell: int = 16) -> None:
         """Ask the field everywhere, forgetting the past: the same result whenever and wherever it runs.
 
-        Details thinner than a cell slip through few points: against the grid that training had kept, lego lost 1 dB by
-        4 points per cell and 0.01 dB by 16.
+        Details thinner than a cell slip through few points: against the grid that training had kept, lego lost 0.3 dB
+        by 4 points per cell and 0.01 dB by 16.
 
         Args:
             density_fn: Densities (K,) at positions (K, 3).

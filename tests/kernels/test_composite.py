@@ -117,7 +117,7 @@ def test_gradient_at_full_opacity() -> None:
     """alpha = (0.5, 1, 0.5), colours 1, 2, 4: the third is never seen, so d/da_0 = 1 - 2 and d/da_1 = 0.5 * 2."""
     alpha = torch.tensor([0.5, 1.0, 0.5], requires_grad=True)
     rgb = torch.tensor([1.0, 2.0, 4.0]).unsqueeze(1).expand(3, 3)
-    composite(alpha, rgb, torch.zeros(3), torch.tensor([0, 3])).rgb[0, 0].backward()  # type: ignore[no-untyped-call]
+    composite(alpha, rgb, torch.zeros(3), torch.tensor([0, 3])).rgb[0, 0].backward()
     assert alpha.grad is not None
     assert alpha.grad.tolist() == [-1.0, 1.0, 0.0]
 
@@ -142,7 +142,7 @@ def test_no_samples(backend: Backend, rays: int) -> None:
     out = composite(alpha, rgb, torch.zeros(0), offsets, backend=backend)
     assert [part.shape for part in out] == [(rays, 3), (rays,), (rays,), (0,)]
     assert float(out.rgb.detach().sum()) == 0
-    out.rgb.sum().backward()  # type: ignore[no-untyped-call]
+    out.rgb.sum().backward()
     assert alpha.grad is not None and alpha.grad.shape == (0,)
     assert distortion_loss(alpha, torch.zeros(0), torch.zeros(0), offsets, backend).tolist() == [0.0] * rays
 
