@@ -17,94 +17,114 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nerfcomp.kernels.hash_grid_torch import PRIMES
-from nerfcomp.kernels.numba_intrinsics import carray, float32_pointer, prefetch, take_number
+from nerfcomp.kernels.numba_intrinsics import (
+    add_to_row,
+    carray,
+    float32_pointer,
+    plus_row,
+    prefetch,
+    set_number,
+    take_number,
+)
 from nerfcomp.kernels.numba_setup import as_array, fast_kernel, parallel_kernel, worker_count
 
 Array = np.ndarray[Any, Any]
 _BLOCK = 64  # points whose rows are on their way while the block before is at work; both fit the first cache
 _CHUNK = 16384  # points of one task of the forward pass
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_NEXT = np.uint32(1)
 _PRIME_Y, _PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 
 
 @fast_kernel
-def _split(coordinate: Any, scale: Any, last: Any) -> Any:
-    """Cell (int32) and fraction (float32) along one axis; a NaN ends up in the fraction and never in the cell."""
-    if coordinate < _ZERO:
-        coordinate = _ZERO
-    elif coordinate > _ONE:
-        coordinate = _ONE
-    position = coordinate * scale + _HALF
-    cell = min(max(np.int32(position), np.int32(0)), last)
-    return cell, position - np.float32(cell)
+def _split(plane: Array, scale: float, last: int, cell: Array, w: Array) -> None:
+    """Cells and fractions along one axis; a NaN ends up in the fraction and never in the cell."""
+    for i in range(len(plane)):
+        value = plane[i]
+        value = _ONE if value > _ONE else value
+        value = _ZERO if value < _ZERO else value
+        position = value * scale + _HALF
+        below: Any = min(max(np.int32(position), np.int32(0)), last)
+        cell[i] = below
+        w[i] = position - np.float32(below)
 
 
 @fast_kernel
-def _wrap(index: int, entries: int) -> int:
-    """``index % entries`` for dense levels, whose indices stay below twice their entries."""
-    return index - entries if index >= entries else index
+def _hash_rows(x: Array, y: Array, z: Array, n: int, mask: int, rows: Array) -> None:
+    """Rows of the eight corners of n cells on a hashed level; all numbers wrap at 32 bits."""
+    for i in range(n):
+        y0, z0 = np.uint32(y[i] * _PRIME_Y), np.uint32(z[i] * _PRIME_Z)
+        y1, z1 = np.uint32(y0 + _PRIME_Y), np.uint32(z0 + _PRIME_Z)
+        x0, x1 = x[i], np.uint32(x[i] + _NEXT)
+        rows[0, i], rows[1, i] = (x0 ^ y0 ^ z0) & mask, (x1 ^ y0 ^ z0) & mask
+        rows[2, i], rows[3, i] = (x0 ^ y1 ^ z0) & mask, (x1 ^ y1 ^ z0) & mask
+        rows[4, i], rows[5, i] = (x0 ^ y0 ^ z1) & mask, (x1 ^ y0 ^ z1) & mask
+        rows[6, i], rows[7, i] = (x0 ^ y1 ^ z1) & mask, (x1 ^ y1 ^ z1) & mask
+
+
+@fast_kernel
+def _dense_rows(x: Array, y: Array, z: Array, n: int, resolution: int, entries: int, rows: Array) -> None:
+    """Rows of the eight corners of n cells on a dense level; before wrapping, indices stay below twice the entries."""
+    for corner in range(8):
+        shift = np.uint32((corner & 1) + resolution * ((corner >> 1 & 1) + resolution * (corner >> 2)))
+        for i in range(n):
+            row = np.uint32(x[i] + resolution * np.uint32(y[i] + resolution * z[i]) + shift)
+            rows[corner, i] = row - entries if row >= entries else row
 
 
 @fast_kernel
 def _locate(x: Array, begin: int, end: int, table: Array, scale: float, resolution: int, rows: Array, w: Array) -> None:
-    """Find and prefetch the eight rows of every point of a block, and its fractions."""
-    last, entries = np.int32(resolution - 1), np.uint32(table.shape[0])
-    stride_y, stride_z = np.uint32(resolution), np.uint32(resolution * resolution)
-    hashed, mask, one = table.shape[0] < resolution**3, entries - np.uint32(1), np.uint32(1)
-    for i in range(end - begin):
-        cell_x, w[i, 0] = _split(x[begin + i, 0], scale, last)
-        cell_y, w[i, 1] = _split(x[begin + i, 1], scale, last)
-        cell_z, w[i, 2] = _split(x[begin + i, 2], scale, last)
-        left = np.uint32(cell_x)
-        if hashed:
-            low_y, low_z = np.uint32(cell_y) * _PRIME_Y, np.uint32(cell_z) * _PRIME_Z
-            for corner in range(4):
-                other = (low_y + _PRIME_Y * (corner & 1)) ^ (low_z + _PRIME_Z * (corner >> 1))
-                rows[i, 2 * corner] = (left ^ other) & mask
-                rows[i, 2 * corner + 1] = ((left + one) ^ other) & mask
-        else:
-            first = left + np.uint32(cell_y) * stride_y + np.uint32(cell_z) * stride_z
-            for corner in range(4):
-                row = first + stride_y * (corner & 1) + stride_z * (corner >> 1)
-                rows[i, 2 * corner] = _wrap(row, entries)
-                rows[i, 2 * corner + 1] = _wrap(row + one, entries)
-        for corner in range(8):
-            prefetch(table, rows[i, corner])
+    """Find the eight rows (8, n) of every point of a block, and its fractions (3, n); ``x`` is (3, M)."""
+    n, entries, lattice = end - begin, np.uint32(table.shape[0]), np.uint32(resolution)
+    cells = np.empty((3, _BLOCK), np.uint32)
+    for axis in range(3):
+        _split(x[axis, begin:end], scale, np.int32(resolution - 1), cells[axis], w[axis])
+    if table.shape[0] < resolution**3:
+        _hash_rows(cells[0], cells[1], cells[2], n, np.uint32(entries - _NEXT), rows)
+    else:
+        _dense_rows(cells[0], cells[1], cells[2], n, lattice, entries, rows)
 
 
 @fast_kernel
-def _interpolate(table: Array, rows: Array, w: Array, begin: int, end: int, planes: Array, features: Any) -> None:
-    """Features of the points of a block."""
-    for i in range(end - begin):
-        wx, wy, wz = w[i, 0], w[i, 1], w[i, 2]
+def _prefetch(table: Array, rows: Array, i: int) -> None:
+    """Have the eight rows of a point brought closer."""
+    for corner in range(8):
+        prefetch(table, rows[corner, i])
+
+
+@fast_kernel
+def _corner_weights(w: Array, n: int, weights: Array) -> None:
+    """Trilinear weights (8, n) from fractions (3, n)."""
+    for i in range(n):
+        wx, wy, wz = w[0, i], w[1, i], w[2, i]
         vx, vy, vz = _ONE - wx, _ONE - wy, _ONE - wz
         w0, w1, w2, w3 = vz * vy, vz * wy, wz * vy, wz * wy
-        for f in range(len(features)):
-            total = w0 * (vx * table[rows[i, 0], f] + wx * table[rows[i, 1], f])
-            total += w1 * (vx * table[rows[i, 2], f] + wx * table[rows[i, 3], f])
-            total += w2 * (vx * table[rows[i, 4], f] + wx * table[rows[i, 5], f])
-            total += w3 * (vx * table[rows[i, 6], f] + wx * table[rows[i, 7], f])
-            planes[f, begin + i] = total
+        weights[0, i], weights[1, i], weights[2, i], weights[3, i] = w0 * vx, w0 * wx, w1 * vx, w1 * wx
+        weights[4, i], weights[5, i], weights[6, i], weights[7, i] = w2 * vx, w2 * wx, w3 * vx, w3 * wx
 
 
 @fast_kernel
-def _scatter(table: Array, rows: Array, w: Array, begin: int, end: int, planes: Array, features: Any) -> None:
-    """Add the gradients of a block's features to the rows they came from."""
-    for i in range(end - begin):
-        wx, wy, wz = w[i, 0], w[i, 1], w[i, 2]
-        vx, vy, vz = _ONE - wx, _ONE - wy, _ONE - wz
-        for f in range(len(features)):
-            grad = planes[f, begin + i]
-            low, high = vz * grad, wz * grad
-            g0, g1, g2, g3 = vy * low, wy * low, vy * high, wy * high
-            table[rows[i, 0], f] += vx * g0
-            table[rows[i, 1], f] += wx * g0
-            table[rows[i, 2], f] += vx * g1
-            table[rows[i, 3], f] += wx * g1
-            table[rows[i, 4], f] += vx * g2
-            table[rows[i, 5], f] += wx * g2
-            table[rows[i, 6], f] += vx * g3
-            table[rows[i, 7], f] += wx * g3
+def _interpolate(table: Array, rows: Array, weights: Array, ahead: Array, planes: Array, zeros: Any) -> None:
+    """Features (F, n) of the points of a block, whose rows are near; the next block's are called for in between."""
+    for i in range(planes.shape[1]):
+        _prefetch(table, ahead, i)
+        total = zeros
+        for corner in range(8):
+            total = plus_row(total, table, rows[corner, i], weights[corner, i])
+        for f in range(len(zeros)):
+            planes[f, i] = total[f]
+
+
+@fast_kernel
+def _scatter(table: Array, rows: Array, weights: Array, ahead: Array, planes: Array, zeros: Any) -> None:
+    """Add the gradients (F, n) of a block's features to the rows they came from; otherwise as `_interpolate`."""
+    for i in range(planes.shape[1]):
+        _prefetch(table, ahead, i)
+        grad = zeros
+        for f in range(len(zeros)):
+            grad = set_number(grad, f, planes[f, i])
+        for corner in range(8):
+            add_to_row(table, rows[corner, i], weights[corner, i], grad)
 
 
 @fast_kernel
@@ -113,14 +133,14 @@ def _position_gradient(
 ) -> None:
     """Add one level's gradients of a block's coordinates; ``out`` (3, M)."""
     for i in range(end - begin):
-        wx, wy, wz = w[i, 0], w[i, 1], w[i, 2]
+        wx, wy, wz = w[0, i], w[1, i], w[2, i]
         vx, vy, vz = _ONE - wx, _ONE - wy, _ONE - wz
         for f in range(len(features)):
             grad = scale * planes[f, begin + i]
-            a0, a1 = table[rows[i, 0], f], table[rows[i, 1], f]
-            b0, b1 = table[rows[i, 2], f], table[rows[i, 3], f]
-            c0, c1 = table[rows[i, 4], f], table[rows[i, 5], f]
-            d0, d1 = table[rows[i, 6], f], table[rows[i, 7], f]
+            a0, a1 = table[rows[0, i], f], table[rows[1, i], f]
+            b0, b1 = table[rows[2, i], f], table[rows[3, i], f]
+            c0, c1 = table[rows[4, i], f], table[rows[5, i], f]
+            d0, d1 = table[rows[6, i], f], table[rows[7, i], f]
             a, b, c, d = vx * a0 + wx * a1, vx * b0 + wx * b1, vx * c0 + wx * c1, vx * d0 + wx * d1
             slope_x = vz * (vy * (a1 - a0) + wy * (b1 - b0)) + wz * (vy * (c1 - c0) + wy * (d1 - d0))
             out[0, begin + i] += grad * slope_x
@@ -141,16 +161,18 @@ def _run_level(
     features: Any,
 ) -> None:
     """Take points [begin, end) through one level in blocks: interpolate (action 0) or scatter (action 1)."""
-    rows, w = np.empty((2, _BLOCK, 8), np.uint32), np.empty((2, _BLOCK, 3), np.float32)
+    rows, w = np.zeros((2, 8, _BLOCK), np.uint32), np.empty((2, 3, _BLOCK), np.float32)
+    weights = np.empty((8, _BLOCK), np.float32)
     _locate(x, begin, min(begin + _BLOCK, end), table, scale, resolution, rows[0], w[0])
     now = 0
     for block in range(begin, end, _BLOCK):
         stop = min(block + _BLOCK, end)
         _locate(x, stop, min(stop + _BLOCK, end), table, scale, resolution, rows[1 - now], w[1 - now])
+        _corner_weights(w[now], stop - block, weights)
         if action == 0:
-            _interpolate(table, rows[now], w[now], block, stop, planes, features)
+            _interpolate(table, rows[now], weights, rows[1 - now], planes[:, block:stop], features)
         else:
-            _scatter(table, rows[now], w[now], block, stop, planes, features)
+            _scatter(table, rows[now], weights, rows[1 - now], planes[:, block:stop], features)
         now = 1 - now
 
 
@@ -171,8 +193,8 @@ def _run_tasks(
     A task is a chunk of points on one level, or a whole level for gradients, whose memory may hold anything before. A
     table at address 0 is left out.
     """
-    width, chunk = len(features), _CHUNK if action == 0 else max(len(x), 1)
-    chunks = (len(x) + chunk - 1) // chunk if action == 0 else 1
+    width, chunk = len(features), _CHUNK if action == 0 else max(x.shape[1], 1)
+    chunks = (x.shape[1] + chunk - 1) // chunk if action == 0 else 1
     counter = np.zeros(1, np.int64)
     for _ in prange(workers):
         task = take_number(counter)
@@ -183,7 +205,7 @@ def _run_tasks(
                 if action == 1:
                     table[:] = _ZERO
                 plane = planes[level * width : (level + 1) * width]
-                end = min(begin + chunk, len(x))
+                end = min(begin + chunk, x.shape[1])
                 _run_level(action, x, begin, end, table, scales[level], resolutions[level], plane, features)
             task = take_number(counter)
 
@@ -201,14 +223,14 @@ def _positions_backward(
 ) -> Array:
     """Gradient of the coordinates, (3, M). A worker owns every ``workers``-th block of points."""
     width = len(features)
-    out = np.zeros((3, len(x)), np.float32)
+    out = np.zeros(x.shape, np.float32)
     for worker in prange(workers):
-        rows, w = np.empty((_BLOCK, 8), np.uint32), np.empty((_BLOCK, 3), np.float32)
+        rows, w = np.empty((8, _BLOCK), np.uint32), np.empty((3, _BLOCK), np.float32)
         for level in range(len(tables)):
             table = carray(float32_pointer(tables[level]), (entries[level], width))
             plane = planes[level * width : (level + 1) * width]
-            for block in range(worker * _BLOCK, len(x), workers * _BLOCK):
-                stop = min(block + _BLOCK, len(x))
+            for block in range(worker * _BLOCK, x.shape[1], workers * _BLOCK):
+                stop = min(block + _BLOCK, x.shape[1])
                 _locate(x, block, stop, table, scales[level], resolutions[level], rows, w)
                 _position_gradient(table, rows, w, block, stop, plane, features, scales[level], out)
     return out
@@ -219,27 +241,28 @@ class _HashEncode(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scales: Array, resolutions: Array, *tables: Tensor) -> Tensor:
-        x, tables = x.contiguous(), tuple(table.contiguous() for table in tables)
-        features = (0,) * tables[0].shape[1]
+        tables = tuple(table.contiguous() for table in tables)
+        features = (np.float32(0.0),) * tables[0].shape[1]
         planes = torch.empty(len(tables) * len(features), len(x))
         ctx.geometry = (np.array([len(table) for table in tables]), scales, resolutions, features)
-        _run_tasks(0, as_array(x), _addresses(tables), *ctx.geometry, planes.numpy(), worker_count())
-        ctx.save_for_backward(x, *(tables if ctx.needs_input_grad[0] else ()))
+        ctx.x = as_array(x.t())
+        _run_tasks(0, ctx.x, _addresses(tables), *ctx.geometry, planes.numpy(), worker_count())
+        ctx.save_for_backward(*((x, *tables) if ctx.needs_input_grad[0] else ()))
         return planes.t()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, *tables = ctx.saved_tensors
         entries, _, _, features = ctx.geometry
         planes, workers = as_array(grad.t()), worker_count()
         needed = ctx.needs_input_grad[3:]
         grads = [torch.empty(n, len(features)) if need else None for n, need in zip(entries.tolist(), needed)]
         if any(needed):
-            _run_tasks(1, as_array(x), _addresses(grads), *ctx.geometry, planes, workers)
-        if not tables:
+            _run_tasks(1, ctx.x, _addresses(grads), *ctx.geometry, planes, workers)
+        if not ctx.needs_input_grad[0]:
             return None, None, None, *grads
-        grad_x = torch.from_numpy(_positions_backward(as_array(x), _addresses(tables), *ctx.geometry, planes, workers))
+        x, *tables = ctx.saved_tensors
+        grad_x = torch.from_numpy(_positions_backward(ctx.x, _addresses(tables), *ctx.geometry, planes, workers))
         return grad_x.t() * ((x >= 0) & (x <= 1)), None, None, *grads
 
 
