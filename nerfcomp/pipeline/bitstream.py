@@ -30,6 +30,7 @@ from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
 
 OCCUPANCY = "occupancy"
 _SHARED_SECTION = "small"
+_LEAST = 0.1  # of the mean: a value that none of the sampled rays read may matter to another ray
 _OWN_SECTION_FROM = 2**14  # elements; below, the header entry of a section would cost more than it structures
 
 
@@ -54,7 +55,7 @@ def uniform_plan(trained: TrainedField, qp: int) -> BitPlan:
 
 
 def quantize_parameter(plan: BitPlan, name: str, parameter: Tensor) -> Quantized:
-    """Quantize one parameter as the plan says; values that no ray reads go to zero when bits have a price."""
+    """Quantize one parameter as the plan says; with a price, values that hardly a ray reads move towards zero."""
     values, qp = parameter.detach().cpu().float().numpy(), plan.qp[name]
     if plan.price == 0.0 or plan.sensitivity is None:
         return quantize(values, qp, name=name)
@@ -62,7 +63,7 @@ def quantize_parameter(plan: BitPlan, name: str, parameter: Tensor) -> Quantized
     read = sensitivity[sensitivity > 0]
     mean = float(read.double().mean()) if len(read) else 1.0
     price = plan.price * mean * step_size(qp) ** 2
-    return quantize(values, qp, price=price, sensitivity=sensitivity.numpy(), name=name)
+    return quantize(values, qp, price=price, sensitivity=sensitivity.clamp(min=_LEAST * mean).numpy(), name=name)
 
 
 def fp32_bytes(trained: TrainedField) -> int:
