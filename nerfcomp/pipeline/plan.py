@@ -34,7 +34,7 @@ def random_rays(trained: TrainedField, count: int, generator: torch.Generator) -
 
 
 def field_sensitivity(
-    trained: TrainedField, batches: int = 32, rays_per_batch: int = 8192, seed: int = 0
+    trained: TrainedField, batches: int = 16, rays_per_batch: int = 8192, seed: int = 0
 ) -> dict[str, Tensor]:
     """Measure how much each weight of a field matters to the pictures from its known poses.
 
