@@ -63,13 +63,21 @@ def _hash_rows(x: Array, y: Array, z: Array, n: int, mask: int, rows: Array) -> 
 
 
 @fast_kernel
+def _wrap(index: int, entries: int) -> int:
+    """``index % entries`` for an index below twice the entries."""
+    return index - entries if index >= entries else index
+
+
+@fast_kernel
 def _dense_rows(x: Array, y: Array, z: Array, n: int, resolution: int, entries: int, rows: Array) -> None:
-    """Rows of the eight corners of n cells on a dense level; before wrapping, indices stay below twice the entries."""
-    for corner in range(8):
-        shift = np.uint32((corner & 1) + resolution * ((corner >> 1 & 1) + resolution * (corner >> 2)))
-        for i in range(n):
-            row = np.uint32(x[i] + resolution * np.uint32(y[i] + resolution * z[i]) + shift)
-            rows[corner, i] = row - entries if row >= entries else row
+    """Rows of the eight corners of n cells on a dense level."""
+    for i in range(n):
+        low = np.uint32(x[i] + resolution * np.uint32(y[i] + resolution * z[i]))
+        high = np.uint32(low + resolution * resolution)
+        rows[0, i], rows[1, i] = _wrap(low, entries), _wrap(low + _NEXT, entries)
+        rows[2, i], rows[3, i] = _wrap(low + resolution, entries), _wrap(low + resolution + _NEXT, entries)
+        rows[4, i], rows[5, i] = _wrap(high, entries), _wrap(high + _NEXT, entries)
+        rows[6, i], rows[7, i] = _wrap(high + resolution, entries), _wrap(high + resolution + _NEXT, entries)
 
 
 @fast_kernel
@@ -163,36 +171,27 @@ def _run_level(
     """Take points [begin, end) through one level in blocks: interpolate (action 0) or scatter (action 1)."""
     rows, w = np.zeros((2, 8, _BLOCK), np.uint32), np.empty((2, 3, _BLOCK), np.float32)
     weights = np.empty((8, _BLOCK), np.float32)
-    _locate(x, begin, min(begin + _BLOCK, end), table, scale, resolution, rows[0], w[0])
-    now = 0
-    for block in range(begin, end, _BLOCK):
+    for block in range(begin - _BLOCK, end, _BLOCK):
+        now, ahead = block // _BLOCK & 1, block // _BLOCK + 1 & 1
         stop = min(block + _BLOCK, end)
-        _locate(x, stop, min(stop + _BLOCK, end), table, scale, resolution, rows[1 - now], w[1 - now])
+        _locate(x, stop, min(stop + _BLOCK, end), table, scale, resolution, rows[ahead], w[ahead])
+        if block < begin:
+            continue
         _corner_weights(w[now], stop - block, weights)
         if action == 0:
-            _interpolate(table, rows[now], weights, rows[1 - now], planes[:, block:stop], features)
+            _interpolate(table, rows[now], weights, rows[ahead], planes[:, block:stop], features)
         else:
-            _scatter(table, rows[now], weights, rows[1 - now], planes[:, block:stop], features)
-        now = 1 - now
+            _scatter(table, rows[now], weights, rows[ahead], planes[:, block:stop], features)
 
 
 @parallel_kernel
-def _run_tasks(
-    action: int,
-    x: Array,
-    tables: Array,
-    entries: Array,
-    scales: Array,
-    resolutions: Array,
-    features: Any,
-    planes: Array,
-    workers: int,
-) -> None:
+def _run_tasks(action: int, x: Array, levels: Any, features: Any, planes: Array, workers: int) -> None:
     """Fill ``planes`` (L * F, M) from the tables (action 0), or the tables' gradients from ``planes`` (action 1).
 
-    A task is a chunk of points on one level, or a whole level for gradients, whose memory may hold anything before. A
-    table at address 0 is left out.
+    ``levels`` holds addresses, entries, scales and resolutions of the tables; address 0 is left out. A task is a chunk
+    of points on one level, or for gradients a whole level, whose memory may hold anything before.
     """
+    tables, entries, scales, resolutions = levels
     width, chunk = len(features), _CHUNK if action == 0 else max(x.shape[1], 1)
     chunks = (x.shape[1] + chunk - 1) // chunk if action == 0 else 1
     counter = np.zeros(1, np.int64)
@@ -211,17 +210,9 @@ def _run_tasks(
 
 
 @parallel_kernel
-def _positions_backward(
-    x: Array,
-    tables: Array,
-    entries: Array,
-    scales: Array,
-    resolutions: Array,
-    features: Any,
-    planes: Array,
-    workers: int,
-) -> Array:
+def _positions_backward(x: Array, levels: Any, features: Any, planes: Array, workers: int) -> Array:
     """Gradient of the coordinates, (3, M). A worker owns every ``workers``-th block of points."""
+    tables, entries, scales, resolutions = levels
     width = len(features)
     out = np.zeros(x.shape, np.float32)
     for worker in prange(workers):
@@ -244,26 +235,27 @@ class _HashEncode(torch.autograd.Function):
         tables = tuple(table.contiguous() for table in tables)
         features = (np.float32(0.0),) * tables[0].shape[1]
         planes = torch.empty(len(tables) * len(features), len(x))
-        ctx.geometry = (np.array([len(table) for table in tables]), scales, resolutions, features)
+        ctx.geometry, ctx.features = (np.array([len(table) for table in tables]), scales, resolutions), features
         ctx.x = as_array(x.t())
-        _run_tasks(0, ctx.x, _addresses(tables), *ctx.geometry, planes.numpy(), worker_count())
+        levels = (_addresses(tables), *ctx.geometry)
+        _run_tasks(0, ctx.x, levels, features, planes.numpy(), worker_count())
         ctx.save_for_backward(*((x, *tables) if ctx.needs_input_grad[0] else ()))
         return planes.t()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        entries, _, _, features = ctx.geometry
+        (entries, _, _), features = ctx.geometry, ctx.features
         planes, workers = as_array(grad.t()), worker_count()
         needed = ctx.needs_input_grad[3:]
         grads = [torch.empty(n, len(features)) if need else None for n, need in zip(entries.tolist(), needed)]
         if any(needed):
-            _run_tasks(1, ctx.x, _addresses(grads), *ctx.geometry, planes, workers)
+            _run_tasks(1, ctx.x, (_addresses(grads), *ctx.geometry), features, planes, workers)
         if not ctx.needs_input_grad[0]:
             return None, None, None, *grads
         x, *tables = ctx.saved_tensors
-        grad_x = torch.from_numpy(_positions_backward(ctx.x, _addresses(tables), *ctx.geometry, planes, workers))
-        return grad_x.t() * ((x >= 0) & (x <= 1)), None, None, *grads
+        grad_x = _positions_backward(ctx.x, (_addresses(tables), *ctx.geometry), features, planes, workers)
+        return torch.from_numpy(grad_x).t() * ((x >= 0) & (x <= 1)), None, None, *grads
 
 
 def _addresses(tensors: Any) -> Array:
