@@ -55,6 +55,10 @@ class RadianceField(nn.Module):
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""
         raise TypeError(f"{type(self).__name__} does not say its density.")
 
+    def coarse_density(self, x: Tensor) -> Tensor:
+        """Density (M,) that steers the sampling, at (M, 3); that of the picture unless a field has a coarser one."""
+        return self.density(x)
+
     def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
         """Opacity and colour of samples at positions (M, 3), seen along (M, 3), of length (M,)."""
         raise TypeError(f"{type(self).__name__} does not say its colour.")
