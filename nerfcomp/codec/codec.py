@@ -4,14 +4,14 @@ Notation: *storage* says for each tensor in which section it lies and how: quant
 Sections hold what is used together, such as one grid level: coding and decoding work section by section.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from nerfcomp.codec.bits import decode_bits, encode_bits
 from nerfcomp.codec.container import ITEM_BYTES, Container, Section, TensorSpec
-from nerfcomp.codec.nnc import encode_nnc
+from nerfcomp.codec.nnc import SCALING, coded_units, encode_nnc
 from nerfcomp.codec.quantizers import Quantized
 from nerfcomp.codec.sandbox import Limits, decode_sections
 from nerfcomp.errors import ContainerError
@@ -121,13 +121,23 @@ def _encode_quantized(
     name: str, group: Mapping[str, np.ndarray | Quantized], storage: Mapping[str, Storage]
 ) -> Section:
     specs = []
-    for tensor, value in group.items():
+    for tensor in decoded_names(group):
+        value = group[tensor]
         array = np.atleast_1d(value.levels if isinstance(value, Quantized) else value)
         floating = isinstance(value, Quantized) or array.dtype.kind == "f"
         specs.append(TensorSpec(tensor, "float32" if floating else "int32", array.shape))
     qps = {tensor: storage[tensor].qp or 0 for tensor in group}
     dependent = {tensor: storage[tensor].dependent for tensor in group}
     return Section(name, "nnc", encode_nnc(group, qps, dependent), tuple(specs))
+
+
+def decoded_names(names: Collection[str]) -> list[str]:
+    """Names that come out of a section of these tensors, in coded order: a local scaling is folded into its weight.
+
+    >>> decoded_names(["a.weight", "a.weight_scaling", "a.bias"])
+    ['a.bias', 'a.weight']
+    """
+    return [name for unit in coded_units(list(names)) for name in unit if len(unit) == 1 or not name.endswith(SCALING)]
 
 
 def _encode_bits(name: str, group: Mapping[str, np.ndarray]) -> Section:

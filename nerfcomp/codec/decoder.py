@@ -28,7 +28,8 @@ def decode_nnc(data: bytes) -> dict[str, np.ndarray]:
         data: A whole ``.nnc`` bitstream.
 
     Returns:
-        Arrays by name in coded order: float32 for quantized tensors, int32 for lossless ones.
+        Arrays by name in coded order: float32 for quantized tensors, int32 for lossless ones. Local scaling is folded
+        into its weight, ``float32(scale) * float32(weight)``, and not returned itself.
 
     Raises:
         Exception: Any kind, as nncodec raises nearly every builtin one on damaged input.
@@ -53,6 +54,7 @@ def decode_nnc(data: bytes) -> dict[str, np.ndarray]:
     }
     coded = nnc_core.coder.decode(bytearray(data), model_info, hls_stats={})
     nnc_core.approximator.rec(coded)
+    nnc_core.approximator.apply_lsa(model_info, coded)
     return dict(coded["parameters"])
 
 

@@ -5,11 +5,12 @@ and copy all tensors for each of them. The units are the same as theirs, byte fo
 to skip empty rows where that is shorter. Decoding is in :mod:`nerfcomp.codec.decoder`, which stands alone.
 
 Notation: a *unit* is one length-prefixed part of the bitstream (start, model parameter set, topology, then one data
-unit for each tensor); see :mod:`nerfcomp.codec.quantizers` for qp, step and level.
+unit for each tensor or block); a *block* is a weight with its local scaling and its bias in one unit, see
+:func:`coded_units`; see :mod:`nerfcomp.codec.quantizers` for qp, step and level.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from nerfcomp.codec.quantizers import MAX_LEVEL, QP_DENSITY, Quantized, check_qp
 UNARY_LENGTH_MINUS1 = 10
 MIN_EMPTY_ROWS = 0.05
 MAX_TUNED_BYTES = 2**18  # beyond it tuning saves less than half a per cent and takes most of the time
+SCALING = "_scaling"  # suffix of a weight's local scaling; decoders look for the tensor under this very name
 _NAME = re.compile(r"[A-Za-z0-9_.\-/:]{1,200}")
 
 
@@ -40,6 +42,9 @@ def encode_nnc(
     dependent: bool | Mapping[str, bool] = True,
 ) -> bytes:
     """Code named tensors into one NNC bitstream that any conforming decoder reads.
+
+    A float tensor ``X.weight_scaling`` beside ``X.weight`` is its local scaling, one factor for each of the rows: both
+    are coded as one block, and a decoder returns their product as ``X.weight``.
 
     Args:
         tensors: By name, in coded order. Float arrays are quantized, integer and bool arrays are kept exactly (as
@@ -61,14 +66,43 @@ def encode_nnc(
     stream = bytearray()
     for unit in _leading_units():
         stream += _sized(hls.encode_nnr_unit_with_size_dummy(unit))
-    for index, (name, value) in enumerate(tensors.items()):
+    for name in tensors:
         _check_name(name)
-        own_qp = qp.get(name) if isinstance(qp, Mapping) else qp
-        own_dependent = dependent.get(name, True) if isinstance(dependent, Mapping) else dependent
-        coded = _prepared(name, value, own_qp, own_dependent)
-        header = hls.encode_nnr_unit_with_size_dummy(_data_unit(index, name, coded))
+    places = {name: place for place, name in enumerate(tensors)}
+    for names in coded_units(list(tensors)):
+        coded = []
+        for name in names:
+            own_qp = qp.get(name) if isinstance(qp, Mapping) else qp
+            own_dependent = dependent.get(name, True) if isinstance(dependent, Mapping) else dependent
+            coded.append(_prepared(name, tensors[name], own_qp, own_dependent))
+        _check_block(names, coded)
+        header = hls.encode_nnr_unit_with_size_dummy(_data_unit(places[names[-1]], names, coded))
         stream += _sized(header + _payload(coded))
     return bytes(stream)
+
+
+def coded_units(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Group tensors into data units.
+
+    Args:
+        names: All tensors of one stream.
+
+    Returns:
+        For each unit, at the place of its weight, the names in the order in which the unit codes them: the local
+        scaling ``X.weight_scaling``, the bias ``X.bias`` if there is one, and ``X.weight`` itself. A tensor without
+        local scaling has a unit of its own.
+
+    >>> coded_units(["a.weight", "a.bias", "a.weight_scaling", "b.weight", "b.bias"])
+    [('a.weight_scaling', 'a.bias', 'a.weight'), ('b.weight',), ('b.bias',)]
+    """
+    known = set(names)
+    blocks = {}
+    for name in names:
+        if name.endswith("weight") and name + SCALING in known:
+            bias = name.removesuffix("weight") + "bias"
+            blocks[name] = (name + SCALING, *([bias] if bias in known else []), name)
+    inside = {name for block in blocks.values() for name in block}
+    return [blocks.get(name, (name,)) for name in names if name in blocks or name not in inside]
 
 
 def _check_name(name: str) -> None:
@@ -112,15 +146,37 @@ def _leading_units() -> list[dict[str, Any]]:
     ]
 
 
-def _data_unit(index: int, name: str, coded: _Levels) -> dict[str, Any]:
-    """Describe the unit of one tensor. ``index`` is its place in the stream."""
+def _check_block(names: tuple[str, ...], coded: Sequence[_Levels]) -> None:
+    """Refuse blocks that the syntax cannot hold: vectors must have one value for each of the weight's rows."""
+    rows = len(coded[-1].levels)
+    for name, part in zip(names[:-1], coded[:-1]):
+        if part.levels.shape != (rows,):
+            raise ValueError(
+                f"Tensor {name!r} has shape {part.levels.shape}; beside {names[-1]!r} it must be ({rows},)."
+            )
+    if len(coded) > 1 and any(part.qp is None or part.dependent != coded[-1].dependent for part in coded):
+        raise ValueError(f"The tensors {', '.join(names)} form a block; quantize all of them, and in the same way.")
+
+
+def _data_unit(index: int, names: tuple[str, ...], coded: Sequence[_Levels]) -> dict[str, Any]:
+    """Describe the unit of one tensor or block, the weight last. ``index`` is its place in the stream."""
+    name, weight, block = names[-1], coded[-1], None
+    cpt = 0
+    if len(names) > 1:
+        cpt = int(hls.BlockParameterTypes.NNR_CPT_LS)
+        cpt |= int(hls.BlockParameterTypes.NNR_CPT_BI) if len(names) > 2 else 0
+        types = dict(zip(names, ("weight.ls", *(["bias"] if len(names) > 2 else []), "weight")))
+        block = nnr_model.NNRBlockAccess(
+            {"block_identifier": dict.fromkeys(names, name), "parameter_type": types}, name
+        )
     unit: dict[str, Any] = syntax_compiler.compile_ndu(
         param=name,
         approx_data={
-            "approx_method": {name: "skip" if coded.qp is None else "uniform"},
-            "dq_flag": {name: int(coded.dependent)},
+            "approx_method": {name: "skip" if weight.qp is None else "uniform"},
+            "dq_flag": {name: int(weight.dependent)},
             "scan_order": {name: 0},
-            "parameters": {name: coded.levels},
+            "parameters": {name: weight.levels},
+            "compressed_parameter_types": {name: cpt},
         },
         enc_info={
             "cabac_unary_length_minus1": UNARY_LENGTH_MINUS1,
@@ -132,12 +188,12 @@ def _data_unit(index: int, name: str, coded: _Levels) -> dict[str, Any]:
         },
         model_info={"parameter_index": {name: index}},
         ndu_oob=syntax_compiler.compile_ndu_oob(),
-        is_block=False,
-        cpt=0,
-        block_access=None,
+        is_block=block is not None,
+        cpt=cpt,
+        block_access=block,
         base_params=None,
         put_node_depths=None,
-        tensor_dims=coded.levels.shape,
+        tensor_dims=weight.levels.shape,
     )
     return unit
 
@@ -148,26 +204,36 @@ def _sized(unit: bytearray) -> bytearray:
     return sized
 
 
-def _payload(coded: _Levels) -> bytes:
-    """Entropy-code one tensor; if many rows are empty, with one skip flag for each of them where that is shorter."""
-    rows = coded.levels.reshape(len(coded.levels), -1)
-    empty = np.array(~rows.any(axis=1), dtype=np.int32)
-    payload, skip_rows = _cabac(coded, empty, False, tuned=False), False
-    if 1 not in rows.shape and empty.mean() >= MIN_EMPTY_ROWS:
-        skipping = _cabac(coded, empty, True, tuned=False)
-        payload, skip_rows = min((payload, False), (skipping, True), key=lambda choice: len(choice[0]))
+def _payload(coded: Sequence[_Levels]) -> bytes:
+    """Entropy-code one unit; where a tensor has many empty rows, with a skip flag for each row if that is shorter."""
+    skip_rows = [_skips_rows(part) for part in coded]
+    payload = _cabac(coded, skip_rows, tuned=False)
     if len(payload) > MAX_TUNED_BYTES:
         return payload
-    return min(payload, _cabac(coded, empty, skip_rows, tuned=True), key=len)
+    return min(payload, _cabac(coded, skip_rows, tuned=True), key=len)
 
 
-def _cabac(coded: _Levels, empty: np.ndarray, skip_rows: bool, tuned: bool) -> bytes:
+def _skips_rows(part: _Levels) -> bool:
+    rows = part.levels.reshape(len(part.levels), -1)
+    if 1 in rows.shape or _empty_rows(part).mean() < MIN_EMPTY_ROWS:
+        return False
+    plain, skipping = (len(_cabac([part], [skip], tuned=False)) for skip in (False, True))
+    return skipping < plain
+
+
+def _empty_rows(part: _Levels) -> np.ndarray:
+    return np.array(~part.levels.reshape(len(part.levels), -1).any(axis=1), dtype=np.int32)
+
+
+def _cabac(coded: Sequence[_Levels], skip_rows: Sequence[bool], tuned: bool) -> bytes:
     """Run the coder once; ``tuned`` tries nine starting states for every context, which takes four times as long."""
     encoder = deepCABAC.Encoder()
-    if coded.qp is not None:
-        encoder.iae_v(6 + QP_DENSITY, coded.qp)
-    encoder.initCtxModels(UNARY_LENGTH_MINUS1 + 1, int(tuned))
-    skipped = empty if skip_rows else np.zeros_like(empty)
-    encoder.encodeLayer(coded.levels, int(coded.dependent), 0, 1, 0, int(skip_rows), skipped, *HDSP_OPTS_OFF(), 0, 0)
+    for part, skip in zip(coded, skip_rows):
+        if part.qp is not None:
+            encoder.iae_v(6 + QP_DENSITY, part.qp)
+        encoder.initCtxModels(UNARY_LENGTH_MINUS1 + 1, int(tuned))
+        empty = _empty_rows(part)
+        skipped = empty if skip else np.zeros_like(empty)
+        encoder.encodeLayer(part.levels, int(part.dependent), 0, 1, 0, int(skip), skipped, *HDSP_OPTS_OFF(), 0, 0)
     payload: bytes = encoder.finish().tobytes()
     return payload

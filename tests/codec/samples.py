@@ -71,6 +71,19 @@ def container() -> Container:
     return Container(header, encode(tensors(), storage()))
 
 
+def scaled_container() -> Container:
+    """A small file whose networks have local scaling: two sections of blocks with and without biases."""
+    values: dict[str, np.ndarray] = {}
+    stored = {}
+    for net, rows in (("coarse", 6), ("fine", 9)):
+        own = {f"{net}.0.weight": ramp((rows, 5), 0.1), f"{net}.0.bias": ramp((rows,), 0.1)}
+        own[f"{net}.0.weight_scaling"] = 1 + ramp((rows,), 0.002)
+        own |= {f"{net}.1.weight": ramp((1, rows), 0.1), f"{net}.1.weight_scaling": np.array([0.9], np.float32)}
+        values |= own
+        stored |= {name: Storage(net, -28 if name.endswith("weight") else -46) for name in own}
+    return Container({"field": FIELD}, encode(values, stored))
+
+
 def header_length(data: bytes) -> int:
     """Length that the file's prefix names."""
     return int(struct.unpack_from("<I", data, 12)[0])

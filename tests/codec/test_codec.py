@@ -17,7 +17,7 @@ from nerfcomp.codec import (
     unwrap,
 )
 from nerfcomp.errors import ContainerError
-from tests.codec.samples import FIELD, container, storage, tensors
+from tests.codec.samples import FIELD, container, ramp, scaled_container, storage, tensors
 
 
 def test_tensors_come_back_through_the_bytes_of_a_file() -> None:
@@ -100,3 +100,23 @@ def test_hostile_values_in_exact_sections_are_refused() -> None:
     for section in (floats._replace(data=b"\xff" * 8), flags._replace(data=b"\x02\x01"), grid._replace(data=bytes(40))):
         with pytest.raises(ContainerError, match="'s'"):
             decode(Container({"field": FIELD}, (section,)))
+
+
+def test_local_scaling_comes_back_folded() -> None:
+    weight, scale, bias = ramp((6, 5), 0.1), 1 + ramp((6,), 0.01), ramp((6,), 0.1)
+    names = ("net.weight", "net.bias", "net.weight_scaling")
+    storage = {name: Storage("net", qp) for name, qp in zip(names, (-28, -44, -48))}
+    (section,) = encode(dict(zip(names, (weight, bias, scale))), storage)
+    assert [spec.name for spec in section.tensors] == ["net.bias", "net.weight"]
+    decoded = decode(from_bytes(to_bytes(Container({"field": FIELD}, (section,)))))
+    folded = dequantize(quantize(scale, -48))[:, None] * dequantize(quantize(weight, -28))
+    np.testing.assert_array_equal(decoded["net.weight"], folded)
+
+
+def test_scales_under_another_name_are_refused() -> None:
+    intact = scaled_container()
+    section = intact.sections[0]
+    renamed = section._replace(data=section.data.replace(b"coarse.0.weight_scaling", b"coarse.0.weight_scalinG"))
+    assert renamed.data != section.data
+    with pytest.raises(ContainerError, match="cannot be decoded"):
+        decode(intact._replace(sections=(renamed, *intact.sections[1:])))

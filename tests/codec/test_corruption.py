@@ -1,24 +1,30 @@
 """A few hundred damaged files; benchmarks/corruption.py tries a thousand and prints a table."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from nerfcomp.codec import decode, from_bytes, to_bytes
+from nerfcomp.codec import Container, decode, from_bytes, to_bytes
 from nerfcomp.errors import ContainerError
-from tests.codec.samples import container, damaged_files, rehashed_streams
+from tests.codec.samples import container, damaged_files, rehashed_streams, scaled_container
+
+KINDS = pytest.mark.parametrize("make", [container, scaled_container])
 
 
-def test_damage_is_refused_by_the_hash() -> None:
-    data = to_bytes(container())
-    for corruption in damaged_files(data, 400, seed=0):
+@KINDS
+def test_damage_is_refused_by_the_hash(make: Callable[[], Container]) -> None:
+    data = to_bytes(make())
+    for corruption in damaged_files(data, 200, seed=0):
         if corruption.data != data:
             with pytest.raises(ContainerError):
                 from_bytes(corruption.data)
 
 
-def test_damage_behind_a_valid_hash_is_refused_or_gives_whole_tensors() -> None:
-    original = decode(container())
-    for corruption in rehashed_streams(to_bytes(container()), 12, seed=0):
+@KINDS
+def test_damage_behind_a_valid_hash_is_refused_or_gives_whole_tensors(make: Callable[[], Container]) -> None:
+    original = decode(make())
+    for corruption in rehashed_streams(to_bytes(make()), 12, seed=0):
         try:
             decoded = decode(from_bytes(corruption.data))
         except ContainerError:

@@ -1,5 +1,8 @@
 import itertools
+import sys
+from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from nncodec import nnc_core
 
 from nerfcomp.codec import Quantized, decode_nnc, dequantize, encode_nnc, quantize
+from nerfcomp.codec.nnc import coded_units
 from tests.codec.samples import ramp, unit_edges
 
 SHAPES = st.lists(st.integers(1, 5), max_size=5).map(tuple)
@@ -158,3 +162,89 @@ def test_empty_streams_and_missing_qps_are_refused() -> None:
         encode_nnc({})
     with pytest.raises(ValueError, match="has no qp"):
         encode_nnc({"w": np.ones(2, np.float32)}, {"v": -20})
+
+
+def layers() -> dict[str, np.ndarray]:
+    """Three linear layers with scales: with bias, without, and of a single row; one more without scales."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for name, out, inputs, bias in (("a", 7, 5, True), ("b", 64, 40, False), ("c", 1, 9, True)):
+        tensors[f"{name}.weight"] = rng.normal(0, 0.1, (out, inputs)).astype(np.float32)
+        tensors[f"{name}.weight_scaling"] = rng.normal(1, 0.05, out).astype(np.float32)
+        if bias:
+            tensors[f"{name}.bias"] = rng.normal(0, 0.1, out).astype(np.float32)
+    return {**tensors, "d.weight": ramp((3, 4)), "d.bias": ramp((3,))}
+
+
+def layer_qps() -> dict[str, int]:
+    chosen = {".weight": -24, "_scaling": -48, ".bias": -44}
+    return {name: next(qp for end, qp in chosen.items() if name.endswith(end)) for name in layers()}
+
+
+def nncodec_package(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """nncodec's public interface, with stubs for the big packages that it imports and decoding does not need."""
+
+    for name in ("torchvision", "cv2", "sklearn", "sklearn.metrics", "h5py", "pandas"):
+        monkeypatch.setitem(sys.modules, name, MagicMock(__path__=[]))
+    from nncodec import nnc
+
+    return nnc
+
+
+@pytest.mark.parametrize("dependent", [False, True])
+def test_scales_are_folded_by_plain_nncodec_as_by_ours(dependent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, qps = layers(), layer_qps()
+    stream = encode_nnc(tensors, qps, dependent)
+    values = {name: dequantize(quantize(value, qps[name], dependent)) for name, value in tensors.items()}
+    folded = {name: value for name, value in values.items() if not name.endswith("_scaling")}
+    for name in ("a.weight", "b.weight", "c.weight"):
+        folded[name] = values[f"{name}_scaling"][:, None] * values[name]
+    ours = decode_nnc(stream)
+    theirs = nncodec_package(monkeypatch).decompress(bytearray(stream), reconstruct_lsa=True)
+    assert ours.keys() == theirs.keys() == folded.keys()
+    for name, value in folded.items():
+        np.testing.assert_array_equal(ours[name], value)
+        np.testing.assert_array_equal(theirs[name], value)
+
+
+def test_blocks_are_those_of_nncodec(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors, qps = layers(), layer_qps()
+    blocks = {name: name.split(".")[0] if name[0] != "d" else None for name in tensors}
+    types = {"weight": "weight", "weight_scaling": "weight.ls", "bias": "bias"}
+    kinds = {name: types[name.split(".")[1]] for name in tensors}
+    nnc = nncodec_package(monkeypatch)
+    theirs = [
+        units(
+            nnc.compress(
+                dict(tensors),
+                bitstream_path=None,
+                qp_per_tensor=qps,
+                param_opt=tuned,
+                block_id_and_param_type={"block_identifier": blocks, "parameter_type": kinds},
+                return_bitstream=True,
+            )
+        )
+        for tuned in (False, True)
+    ]
+    assert units(encode_nnc(tensors, qps)) == [min(pair, key=len) for pair in zip(*theirs, strict=True)]
+
+
+def test_scales_of_a_weight_that_is_not_there_are_a_tensor_like_others() -> None:
+    values = decode_nnc(encode_nnc({"a.weight_scaling": np.ones(3, np.float32)}, -40))
+    assert list(values) == ["a.weight_scaling"]
+    assert coded_units(["x", "x_scaling"]) == [("x",), ("x_scaling",)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"a.weight_scaling": np.ones((7, 1), np.float32)}, "must be"),
+        ({"a.weight_scaling": np.ones(5, np.float32)}, "must be"),
+        ({"a.bias": np.ones(6, np.float32)}, "must be"),
+        ({"a.weight_scaling": np.ones(7, np.int32)}, "in the same way"),
+        ({"a.bias": quantize(np.ones(7, np.float32), -40, False)}, "in the same way"),
+    ],
+)
+def test_blocks_that_the_syntax_cannot_hold_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encode_nnc({**layers(), **change}, layer_qps())
