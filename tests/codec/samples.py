@@ -74,7 +74,7 @@ def container() -> Container:
 def scaled_container() -> Container:
     """A small file whose networks have local scaling: two sections of blocks with and without biases."""
     values: dict[str, np.ndarray] = {}
-    stored = {}
+    stored: dict[str, Storage] = {}
     for net, rows in (("coarse", 6), ("fine", 9)):
         own = {f"{net}.0.weight": ramp((rows, 5), 0.1), f"{net}.0.bias": ramp((rows,), 0.1)}
         own[f"{net}.0.weight_scaling"] = 1 + ramp((rows,), 0.002)

@@ -188,6 +188,7 @@ def nncodec_package(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setitem(sys.modules, name, MagicMock(__path__=[]))
     from nncodec import nnc
 
+    assert isinstance(nnc, ModuleType)
     return nnc
 
 
