@@ -1,7 +1,20 @@
-"""What decides how many bits each weight deserves; knows no networks and no files."""
+"""What decides how many bits each weight deserves, and what changes weights while they train; knows no files."""
 
 from nerfcomp.compression.allocation import allocate_qp
+from nerfcomp.compression.hooks import WeightHook, bake, detach, linear_layers, plain_parameters
+from nerfcomp.compression.local_scaling import LocalScaling, named_scales
 from nerfcomp.compression.search import largest_passing
 from nerfcomp.compression.sensitivity import measure_sensitivity
 
-__all__ = ["allocate_qp", "largest_passing", "measure_sensitivity"]
+__all__ = [
+    "LocalScaling",
+    "WeightHook",
+    "allocate_qp",
+    "bake",
+    "detach",
+    "largest_passing",
+    "linear_layers",
+    "measure_sensitivity",
+    "named_scales",
+    "plain_parameters",
+]
