@@ -6,8 +6,42 @@ from typing import Any, overload
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from nerfcomp.kernels.adam import AdamStep, adam_step
+
+
+class ExponentialDecay(LambdaLR):
+    """Learning rate that falls by equal factors per step, after a linear warm-up.
+
+    Args:
+        optimizer: Its rates are scaled.
+        total_steps: Steps of the run, over which the rate falls unless ``decay_steps`` says otherwise.
+        factor: What is left of the rate after the decay, above 0.
+        decay_steps: Steps after which ``factor`` is reached; the rate goes on falling behind. The paper of NeRF has
+            500,000 or 250,000.
+        warmup_steps: Steps during which the rate rises.
+
+    Raises:
+        ValueError: A number outside its range.
+
+    >>> schedule = ExponentialDecay(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=8.0), 3, factor=0.125)
+    >>> [schedule.lr_lambdas[0](step) * 8.0 for step in range(4)]
+    [8.0, 4.0, 2.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        factor: float = 0.1,
+        decay_steps: int | None = None,
+        warmup_steps: int = 0,
+    ) -> None:
+        steps = decay_steps or total_steps
+        if not (steps >= 1 and factor > 0 and warmup_steps >= 0):
+            raise ValueError(f"Cannot decay by {factor} over {steps} steps after {warmup_steps} steps of warm-up.")
+        super().__init__(optimizer, lambda step: min(1.0, (step + 1) / (warmup_steps + 1)) * factor ** (step / steps))
 
 
 class GridAdam(Optimizer):

@@ -53,7 +53,7 @@ def field_sensitivity(
 
     def batch() -> Tensor:
         rays = Rays(*(part.to(device) for part in random_rays(trained, rays_per_batch, generator)))
-        samples = trained.sampler(rays)
+        samples = trained.sampler(rays, density_fn=trained.field.coarse_density)
         samples = visible_samples(samples, trained.field.density)
         return render(trained.field.shade, rays, samples, background).rgb
 

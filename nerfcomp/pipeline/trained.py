@@ -124,7 +124,7 @@ class TrainedField(NamedTuple):
 
     def _middles(self, rays: Rays) -> Samples:
         """Samples without jitter, whether training or not."""
-        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device))
+        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device), self.field.coarse_density)
 
     @property
     def device(self) -> torch.device:

@@ -26,6 +26,8 @@ class BlenderReader(PosedImageReader):
         val_hold: Hold every so-manieth training view out for validation; 0 for none.
         val_views: How many test views validation falls back to.
         half_side: Half side of the scene's cube in world units, instead of the proportional one.
+        near: Distance where rays begin, instead of one in front of the cube.
+        far: Distance where rays end, instead of one behind it.
 
     Raises:
         ValueError: If a number is out of range.
@@ -39,6 +41,8 @@ class BlenderReader(PosedImageReader):
         val_hold: int = 0,
         val_views: int = 4,
         half_side: float | None = None,
+        near: float | None = None,
+        far: float | None = None,
     ) -> None:
         super().__init__(root)
         require_at_least(1, downscale=downscale, test_skip=test_skip, val_views=val_views)
@@ -48,6 +52,8 @@ class BlenderReader(PosedImageReader):
         self.val_hold = val_hold
         self.val_views = val_views
         self.half_side = half_side
+        self.near = near
+        self.far = far
 
     def views(self) -> Views:
         """List the views of all splits; see :meth:`PosedImageReader.views`."""
@@ -59,6 +65,9 @@ class BlenderReader(PosedImageReader):
             raise SceneError(f"{parts['train'].source}: the cameras stand at the origin. Pass half_side for the cube.")
         aabb = cube((0.0, 0.0, 0.0), HALF_SIDE_PER_RADIUS * radius if self.half_side is None else self.half_side)
         near, far = march_bounds(camera, aabb)
+        near, far = near if self.near is None else self.near, far if self.far is None else self.far
+        if not 0.0 <= near < far:
+            raise SceneError(f"Rays cannot be marched from {near} to {far}; need 0 <= near < far.")
         files = tuple(image for frames in parts.values() for image in frames.images)
         return Views(files, camera, self._splits(parts), near, far, aabb, downscale=self.downscale)
 

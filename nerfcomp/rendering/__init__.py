@@ -1,11 +1,14 @@
 """Rendering of fields given as callables: occupancy, samplers, one render path, losses and image metrics."""
 
 from nerfcomp.kernels.march import Samples
+from nerfcomp.rendering.build import build_sampler, describe_sampler
+from nerfcomp.rendering.hierarchical import HierarchicalSampler
 from nerfcomp.rendering.images import Rendered, render, render_image
 from nerfcomp.rendering.occupancy import OccupancyGrid
-from nerfcomp.rendering.sampler import OccupancySampler, Sampler, build_sampler, describe_sampler
+from nerfcomp.rendering.sampler import OccupancySampler, Sampler
 
 __all__ = [
+    "HierarchicalSampler",
     "OccupancyGrid",
     "OccupancySampler",
     "Rendered",

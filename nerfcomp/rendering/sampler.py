@@ -6,13 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nerfcomp.descriptions import Description, checked_class
-from nerfcomp.errors import ContainerError
 from nerfcomp.kernels.march import Backend, Samples, march
 from nerfcomp.rays import Camera, Rays
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
-
-_PACKAGE = "nerfcomp.rendering"
 
 
 class Sampler(nn.Module):
@@ -29,12 +25,13 @@ class Sampler(nn.Module):
         super().__init__()
         self.arguments = {}
 
-    def forward(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
+    def forward(self, rays: Rays, jitter: Tensor | None = None, density_fn: DensityFunction | None = None) -> Samples:
         """Place samples along N rays.
 
         Args:
             rays: N rays.
             jitter: (N,) in [0, 1), shift of each ray's samples in steps; when absent, random while training and else 0.
+            density_fn: Densities (K,) at positions (K, 3), for samplers that let a coarse density guide them.
 
         Returns:
             The samples.
@@ -86,6 +83,8 @@ class OccupancySampler(Sampler):
         decay: Factor by which the density of a cell falls from one refresh of all cells to the next.
         opacity_threshold: Highest opacity, over 1/1024 of the innermost diagonal, of a cell that may count as empty.
         camera_clearance: Cells closer than this to a training camera are empty, in units of the marched space.
+        coarse_until: Training step up to which training marches in steps of twice the length: a young field is too
+            smooth to need finer ones, and twice the rays fit in the same number of samples.
         seed: Seed of the grid's random places.
         backend: Kernel that marches: ``auto``, ``numba`` or ``torch``.
     """
@@ -103,6 +102,7 @@ class OccupancySampler(Sampler):
         decay: float = 0.95,
         opacity_threshold: float = 0.01,
         camera_clearance: float = 0.0,
+        coarse_until: int = 0,
         seed: int = 0,
         backend: Backend = "auto",
     ) -> None:
@@ -121,6 +121,8 @@ class OccupancySampler(Sampler):
         self.update_every = update_every
         self.cells_per_update = cells_per_update
         self.camera_clearance = camera_clearance
+        self.coarse_until = coarse_until
+        self.coarse = False
         self.backend: Backend = backend
 
     @property
@@ -131,7 +133,8 @@ class OccupancySampler(Sampler):
     @property
     def step_size(self) -> float:
         """Length of the smallest step."""
-        return self.grid.diagonal / self.n_steps
+        length: float = self.grid.diagonal / self.n_steps
+        return 2 * length if self.coarse and self.training else length
 
     def set_occupied(self, occupied: Tensor) -> None:
         """Take over an occupancy (C, R, R, R) from elsewhere."""
@@ -149,11 +152,12 @@ class OccupancySampler(Sampler):
 
     def update(self, step: int, density_fn: DensityFunction) -> None:
         """Refresh the grid when a step is due."""
+        self.coarse = step < self.coarse_until
         if step % self.update_every == 0:
             self.grid.update(step // self.update_every, density_fn, self.cells_per_update)
 
     @torch.no_grad()
-    def forward(self, rays: Rays, jitter: Tensor | None = None) -> Samples:
+    def forward(self, rays: Rays, jitter: Tensor | None = None, density_fn: DensityFunction | None = None) -> Samples:
         """March N rays through the occupied cells."""
         if jitter is None and self.training:
             jitter = torch.rand(len(rays.origins), device=rays.origins.device)
@@ -174,33 +178,3 @@ class OccupancySampler(Sampler):
             self.grid.bricks if on_cpu else None,
             self.backend,
         )
-
-
-_SAMPLERS: dict[str, type[Sampler]] = {f"{_PACKAGE}.{cls.__name__}": cls for cls in (OccupancySampler,)}
-
-
-def describe_sampler(sampler: Sampler) -> Description:
-    """Say how ``sampler`` can be built again, without what it knows."""
-    return Description(f"{_PACKAGE}.{type(sampler).__name__}", dict(sampler.arguments))
-
-
-def build_sampler(description: Description, aabb: Tensor) -> Sampler:
-    """Build the sampler that a file of unknown origin describes.
-
-    Args:
-        description: Class path and arguments, not trusted.
-        aabb: (2, 3) box of the scene.
-
-    Returns:
-        A sampler that knows nothing about the scene but its box.
-
-    Raises:
-        ContainerError: The class is none of ours, or its arguments do not fit.
-    """
-    cls = checked_class(description, _SAMPLERS)
-    try:
-        sampler: Sampler = cls(**description.init_args)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise ContainerError(f"The file's arguments for {description.class_path} do not work: {error}") from error
-    sampler.prepare(aabb)
-    return sampler

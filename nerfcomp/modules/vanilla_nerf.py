@@ -1,0 +1,163 @@
+"""Training the two networks of a vanilla NeRF."""
+
+import torch
+from torch import Tensor
+
+from nerfcomp.fields import NeRFField
+from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.nerf import NeRFModule
+from nerfcomp.rays import RayBatch, Rays
+from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, render
+from nerfcomp.rendering.emptiness import occupied_at
+from nerfcomp.rendering.metrics import psnr
+from nerfcomp.rendering.surface_memory import SurfaceMemory
+from nerfcomp.rendering.visibility import rays_within, some_rays
+
+_REACH = 1.15  # of the distance to far: planes where other renderers stop are farther away in the corners of a picture
+
+
+class VanillaNeRFModule(NeRFModule):
+    """A coarse and a fine network trained on rays with known colours.
+
+    By itself this is the training of the paper: the coarse network's weights place the samples of the fine one, both
+    are compared with the true colours. That asks 256 times per ray. With a ``training_sampler`` the samples of both
+    networks lie in the occupied cells that light reaches, a few per ray. Such samples never visit empty space, which
+    pictures rendered hierarchically do; so both networks are also told to be empty at random places of it.
+
+    Args:
+        field: The two networks.
+        sampler: Places the samples of pictures, and of training when there is no ``training_sampler``.
+        training_sampler: Places the samples of training.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the schedule from the optimizer and the total number of steps.
+        max_samples: With ``training_sampler``, a step uses as many rays as fit in this number of samples.
+        coarse_share: Part of these samples, in (0, 1], that the coarse network sees too.
+        empty_points: Number of places per step that both networks are told to be empty.
+        empty_weight: Weight of that loss.
+        empty_margin: The densities there are driven below minus this, before their rectifier.
+        init_from: Checkpoint or ``.nfc`` file that the weights start from.
+    """
+
+    field: NeRFField
+    sampler: HierarchicalSampler
+
+    def __init__(
+        self,
+        field: NeRFField,
+        sampler: HierarchicalSampler,
+        training_sampler: OccupancySampler | None = None,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        scheduler: SchedulerFactory | None = None,
+        max_samples: int = 2**13,
+        coarse_share: float = 0.125,
+        empty_points: int = 512,
+        empty_weight: float = 0.01,
+        empty_margin: float = 1.0,
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__(
+            field, sampler, optimizer, scheduler, opacity_weight=0.0, max_samples=max_samples, init_from=init_from
+        )
+        if not 0.0 < coarse_share <= 1.0:
+            raise ValueError(f"coarse_share must lie in (0, 1], got {coarse_share}.")
+        self.training_sampler = training_sampler
+        self.memory: SurfaceMemory | None = None
+        if training_sampler is not None:
+            self.memory = SurfaceMemory(training_sampler.grid.resolution, training_sampler.grid.cascades)
+        self.coarse_share = coarse_share
+        self.empty_points = empty_points
+        self.empty_weight = empty_weight
+        self.empty_margin = empty_margin
+
+    def setup(self, stage: str) -> None:
+        """Take the scene's box and cameras from the datamodule, or the weights from ``init_from``."""
+        super().setup(stage)
+        if stage == "fit" and self.training_sampler is not None:
+            scene = self.trainer.datamodule.scene  # type: ignore[attr-defined]
+            alpha = scene.images[..., 3] if scene.has_alpha else None
+            self.training_sampler.prepare(scene.aabb, scene.camera, scene.ndc, alpha)
+
+    def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Refresh the occupancy when due, then one step."""
+        if self.training_sampler is not None:
+            self.training_sampler.update(self.global_step, self.field.density)
+        return super().training_step(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Find out what is empty, so that pictures take seconds."""
+        self._learn_empty()
+
+    def on_test_epoch_start(self) -> None:
+        """Likewise."""
+        self._learn_empty()
+
+    def _learn_empty(self) -> None:
+        self.sampler.learn([self.field.coarse_density, self.field.density])
+
+    def step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Named losses of one batch of rays, with the figures that callbacks show."""
+        if self.training_sampler is None:
+            return self._hierarchical_step(batch)
+        return self._occupancy_step(batch, self.training_sampler)
+
+    def _hierarchical_step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Both passes over every ray, as pictures are rendered."""
+        sampler, jitter = self.sampler, self.jitter(len(batch.rgb))
+        t = sampler.distances(batch.rays, jitter)
+        coarse = render(self.field.coarse_shade, batch.rays, sampler.place(batch.rays, t).samples, batch.background)
+        losses = {"coarse": self.rgb_loss(coarse.rgb, batch.rgb)}
+        rendered = coarse
+        if sampler.n_importance > 0:
+            assert coarse.weights is not None
+            t = sampler.refine(t, coarse.weights.detach().view_as(t), jitter)
+            samples = sampler.place(batch.rays, t).samples
+            rendered = render(self.field.shade, batch.rays, samples, batch.background)
+            losses["rgb"] = self.rgb_loss(rendered.rgb, batch.rgb)
+        return _summary(losses, rendered, batch.rgb)
+
+    def _occupancy_step(self, batch: RayBatch, training_sampler: OccupancySampler) -> dict[str, Tensor]:
+        """Both networks at samples in occupied cells, and at some in empty space."""
+        assert self.memory is not None
+        aabb = training_sampler.grid.aabb
+        marched = training_sampler(batch.rays, self.jitter(len(batch.rgb)))
+        samples = self.memory.lit(marched, aabb)
+        n_rays = max(1, rays_within(samples, self.max_samples))
+        samples = some_rays(samples, 0, n_rays)
+        rays, rgb, background = _leading(batch, n_rays)
+        shade = self.field.shade(samples.x, rays.viewdirs.index_select(0, samples.ray_indices), samples.dt)
+        self.memory.record(samples, shade.alpha, aabb)
+        rendered = render(lambda *_: shade, rays, samples, background)
+        losses = {"rgb": self.rgb_loss(rendered.rgb, rgb)}
+        n_coarse = max(1, rays_within(samples, int(self.coarse_share * self.max_samples)))
+        rays, true, background = _leading(batch, min(n_rays, n_coarse))
+        coarse = render(self.field.coarse_shade, rays, some_rays(samples, 0, len(true)), background)
+        losses["coarse"] = self.rgb_loss(coarse.rgb, true)
+        losses["empty"] = self.empty_weight * self._empty_loss(batch.rays, training_sampler)
+        return _summary(losses, rendered, rgb)
+
+    def _empty_loss(self, rays: Rays, training_sampler: OccupancySampler) -> Tensor:
+        """How far the densities of both networks reach above minus the margin where nothing is."""
+        count = self.empty_points
+        place = torch.rand(2 * count, 1, device=rays.near.device) * _REACH
+        some = torch.randint(len(rays.near), (2 * count,), device=place.device)
+        near, far, origins, directions = (v[some] for v in (rays.near, rays.far, rays.origins, rays.directions))
+        x = origins + torch.lerp(near, far, place) * directions
+        x = x[~occupied_at(x, training_sampler.occupied, training_sampler.grid.aabb, outside=False)][:count]
+        excess = [torch.relu(network.raw_density(x) + self.empty_margin).sum() for network in self.field.networks]
+        return torch.stack(excess).sum() / count
+
+
+def _leading(batch: RayBatch, count: int) -> tuple[Rays, Tensor, Tensor]:
+    """The first rays of a batch, their colours and backgrounds."""
+    return Rays(*(value[:count] for value in batch.rays)), batch.rgb[:count], batch.background[:count]
+
+
+def _summary(losses: dict[str, Tensor], rendered: Rendered, rgb: Tensor) -> dict[str, Tensor]:
+    """Losses, their sum, and figures to show."""
+    assert rendered.samples is not None
+    figures = {
+        "psnr": psnr(rendered.rgb.detach(), rgb),
+        "samples_per_ray": torch.tensor(len(rendered.samples.t) / max(len(rgb), 1)),
+        "rays": torch.tensor(float(len(rgb))),
+    }
+    return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}

@@ -1,0 +1,117 @@
+"""Where trained networks are empty, found by asking them, and looked up for single points.
+
+Notation of this file: ``C`` cascades of ``R^3`` cells, indexed ``[c, x, y, z]``; cascade ``c`` covers the box ``aabb``
+shrunk about its centre by ``2^(C - 1 - c)``. A point is looked up in the finest cascade that contains it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool3d
+
+from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+
+_CHUNK = 2**16  # points asked at once
+_BLOCK_PLACES = ((0.25, 0.25, 0.25), (0.75, 0.75, 0.75))  # of a body-centred lattice
+_CELL_PLACES = ((0.25, 0.25, 0.25), (0.75, 0.75, 0.25), (0.75, 0.25, 0.75), (0.25, 0.75, 0.75))  # of a tetrahedron
+
+
+def cell_numbers(x: Tensor, cascades: int, resolution: int, aabb: Tensor) -> Tensor:
+    """Number the cell of each point in the order of the grid; -1 outside the box.
+
+    Args:
+        x: (M, 3) points.
+        cascades: C.
+        resolution: R.
+        aabb: (2, 3) box of the coarsest cascade.
+
+    Returns:
+        (M,) int64 in [-1, C * R^3).
+
+    >>> box = torch.tensor([[-1.0] * 3, [1.0] * 3])
+    >>> cell_numbers(torch.tensor([[0.9, -0.9, -0.9], [0.1, 0.1, 0.1], [2.0, 0.0, 0.0]]), 2, 4, box).tolist()
+    [112, 42, -1]
+    """
+    unit = (x - aabb.mean(0)) / ((aabb[1] - aabb[0]) / 2)
+    reach = unit.abs().amax(1)
+    halvings = torch.log2(1 / reach.clamp(min=1e-6)).floor().clamp(0, cascades - 1)
+    scale = torch.exp2(halvings).unsqueeze(1)
+    cell = ((unit * scale + 1) * (resolution / 2)).long().clamp(0, resolution - 1)
+    flat = (cascades - 1 - halvings).long()
+    for axis in range(3):
+        flat = flat * resolution + cell[:, axis]
+    return torch.where(reach <= 1, flat, -1)
+
+
+def occupied_at(x: Tensor, occupied: Tensor, aabb: Tensor, outside: bool) -> Tensor:
+    """Look points up.
+
+    Args:
+        x: (M, 3).
+        occupied: (C, R, R, R) bool.
+        aabb: (2, 3) box of the coarsest cascade.
+        outside: What to say of points outside the box.
+
+    Returns:
+        (M,) bool.
+
+    >>> occupied = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
+    >>> occupied[0, 3, 0, 0] = True
+    >>> box = torch.tensor([[-1.0] * 3, [1.0] * 3])
+    >>> occupied_at(torch.tensor([[0.9, -0.9, -0.9], [0.1, 0.1, 0.1], [2.0, 0.0, 0.0]]), occupied, box, True).tolist()
+    [True, False, True]
+    """
+    numbers = cell_numbers(x, occupied.shape[0], occupied.shape[1], aabb)
+    return torch.where(numbers < 0, outside, occupied.reshape(-1)[numbers])
+
+
+@torch.no_grad()
+def find_occupied(grid: OccupancyGrid, densities: Sequence[DensityFunction], threshold: float = 0.0) -> Tensor:
+    """Ask networks everywhere. A cell is empty where none of them has any density in it or beside it.
+
+    Blocks of eight cells are asked first, at a body-centred lattice; then the cells in and around the blocks where
+    something was found, at four places each.
+
+    Args:
+        grid: Says where its cells are; its occupancy does not matter.
+        densities: Densities (K,) at points (K, 3), of every network.
+        threshold: Density that counts as something.
+
+    Returns:
+        (C, R, R, R) bool.
+    """
+    edge, device = grid.resolution, grid.aabb.device
+    blocks = torch.arange(grid.cascades * (edge // 2) ** 3, device=device)
+    coarse = _ask(grid, densities, blocks, _BLOCK_PLACES, threshold, edge // 2)
+    near = _dilate(coarse.view(grid.cascades, *[edge // 2] * 3))
+    for axis in (1, 2, 3):
+        near = near.repeat_interleave(2, axis)
+    cells = near.flatten().nonzero().squeeze(1)
+    found = torch.zeros(grid.occupied.numel(), dtype=torch.bool, device=device)
+    found[cells] = _ask(grid, densities, cells, _CELL_PLACES, threshold, edge)
+    return _dilate(found.view(grid.occupied.shape))
+
+
+def _ask(
+    grid: OccupancyGrid,
+    densities: Sequence[DensityFunction],
+    cells: Tensor,
+    places: Sequence[tuple[float, float, float]],
+    threshold: float,
+    resolution: int,
+) -> Tensor:
+    """Whether any network has density at any of the places in each cell."""
+    found = torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
+    for place in places:
+        for density_fn in densities:
+            left = (~found).nonzero().squeeze(1)
+            for some in torch.split(left, _CHUNK):
+                points = grid.cell_points(cells[some], torch.tensor(place, device=cells.device), resolution)
+                found[some] = density_fn(points) > threshold
+    return found
+
+
+def _dilate(cells: Tensor) -> Tensor:
+    """Set the 26 neighbours of (C, R, R, R) set cells, too."""
+    return max_pool3d(cells.float().unsqueeze(1), 3, stride=1, padding=1).squeeze(1) > 0

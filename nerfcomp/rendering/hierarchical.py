@@ -1,0 +1,154 @@
+"""Hierarchical sampling: a coarse network says where the fine one is asked.
+
+Notation of this file: ``N`` rays; ``S`` distances of each in the first pass, ``F`` in the second. A sample stands for
+the interval from its distance to the next one's, the last one for all that is behind.
+
+Source: Mildenhall et al., "NeRF" (2020), section 5.2.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nerfcomp.kernels.march import Samples
+from nerfcomp.rays import Camera, Rays
+from nerfcomp.rendering.distances import importance, intervals, stratified
+from nerfcomp.rendering.emptiness import find_occupied, occupied_at
+from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+from nerfcomp.rendering.sampler import Sampler
+from nerfcomp.rendering.visibility import optical_depth
+
+
+class Placed(NamedTuple):
+    """Samples at some of S distances of N rays.
+
+    Attributes:
+        samples: M samples.
+        rows: (M,) their indices among all N * S distances, ray after ray.
+    """
+
+    samples: Samples
+    rows: Tensor
+
+
+class HierarchicalSampler(Sampler):
+    """Stratified distances, and more of them where a coarse density puts its weight.
+
+    Once `learn` has asked the networks where they are empty, samples there are left out in evaluation; the picture
+    stays the same, because what is left out has no weight.
+
+    Args:
+        n_samples: Distances of the first pass.
+        n_importance: Distances that the second pass adds; 0 for a single pass.
+        lindisp: Take equal steps of 1 / distance in the first pass, for scenes without end.
+        perturb: Move the distances at random while training.
+        resolution: Cells of the grid of what is empty, along an axis.
+        cascades: Nested cubes of that grid. The innermost is the scene's box; what is beyond all of them is never left
+            out.
+
+    Raises:
+        ValueError: A number outside its range.
+    """
+
+    def __init__(
+        self,
+        n_samples: int = 64,
+        n_importance: int = 128,
+        lindisp: bool = False,
+        perturb: bool = True,
+        resolution: int = 128,
+        cascades: int = 2,
+    ) -> None:
+        super().__init__()
+        if not (3 <= n_samples <= 2**12 and 0 <= n_importance <= 2**12):
+            raise ValueError(f"Need 3 <= n_samples <= 4096 and n_importance <= 4096, got {n_samples}, {n_importance}.")
+        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.grid = OccupancyGrid(resolution, cascades)
+        self.n_samples = n_samples
+        self.n_importance = n_importance
+        self.lindisp = lindisp
+        self.perturb = perturb
+
+    @property
+    def occupied(self) -> Tensor:
+        """(C, R, R, R) bool."""
+        return self.grid.occupied
+
+    def set_occupied(self, occupied: Tensor) -> None:
+        """Take over an occupancy (C, R, R, R) from elsewhere."""
+        self.grid.set_occupied(occupied)
+
+    def prepare(
+        self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
+    ) -> None:
+        """Put the innermost cube of the grid around the scene's box."""
+        middle, half = aabb.mean(0), (aabb[1] - aabb[0]) / 2 * 2.0 ** (self.grid.cascades - 1)
+        self.grid.set_aabb(torch.stack([middle - half, middle + half]))
+
+    def learn(self, densities: Sequence[DensityFunction], threshold: float = 0.0) -> None:
+        """Ask all networks, once, where they are empty; see `find_occupied`."""
+        self.grid.set_occupied(find_occupied(self.grid, densities, threshold))
+
+    @torch.no_grad()
+    def forward(self, rays: Rays, jitter: Tensor | None = None, density_fn: DensityFunction | None = None) -> Samples:
+        """Place the samples of the last pass along N rays.
+
+        Raises:
+            ValueError: Two passes are wanted, but no density steers the second.
+        """
+        t = self.distances(rays, jitter)
+        coarse, rows = self.place(rays, t)
+        if self.n_importance == 0:
+            return coarse
+        if density_fn is None:
+            raise ValueError("Hierarchical sampling needs the density of the coarse network.")
+        density = density_fn(coarse.x)
+        before = optical_depth(density, coarse.dt, coarse.offsets)
+        weights = torch.zeros_like(t).view(-1)
+        weights[rows] = torch.exp(-before).to(t.dtype) * -torch.expm1(-density * coarse.dt)
+        return self.place(rays, self.refine(t, weights.view_as(t), jitter)).samples
+
+    def distances(self, rays: Rays, jitter: Tensor | None = None) -> Tensor:
+        """Distances (N, S) of the first pass."""
+        return stratified(rays.near, rays.far, self.n_samples, self._jitter(rays.near, jitter), self.lindisp)
+
+    def refine(self, t: Tensor, weights: Tensor, jitter: Tensor | None = None) -> Tensor:
+        """Add the distances of the second pass.
+
+        Args:
+            t: (N, S) distances of the first pass.
+            weights: (N, S) their weights, >= 0.
+            jitter: (N,) in [0, 1).
+
+        Returns:
+            (N, S + F) old and new distances, ascending.
+        """
+        new = importance(t, weights, self.n_importance, self._jitter(t, jitter))
+        return torch.cat([t, new], 1).sort(1).values
+
+    def place(self, rays: Rays, t: Tensor) -> Placed:
+        """Samples at distances (N, S), near to far; in evaluation without those in empty cells, the last one stays."""
+        count = t.shape[1]
+        x = torch.addcmul(rays.origins[:, None], rays.directions[:, None], t[..., None]).reshape(-1, 3)
+        ray_indices = torch.arange(len(t), device=t.device).repeat_interleave(count)
+        offsets = torch.arange(len(t) + 1, device=t.device) * count
+        samples = Samples(x, t.reshape(-1), intervals(t).reshape(-1), ray_indices, offsets)
+        if self.training:
+            return Placed(samples, torch.arange(len(x), device=t.device))
+        return self._without_empty(samples)
+
+    def _without_empty(self, samples: Samples) -> Placed:
+        keep = occupied_at(samples.x, self.occupied, self.grid.aabb, outside=True)
+        keep[samples.offsets[1:] - 1] = True  # its interval has no end, so that the least density counts
+        rows = keep.nonzero().squeeze(1)
+        x, t, dt, ray_indices = (value.index_select(0, rows) for value in samples[:4])
+        offsets = torch.nn.functional.pad(keep.cumsum(0), (1, 0))[samples.offsets]
+        return Placed(Samples(x, t, dt, ray_indices, offsets), rows)
+
+    def _jitter(self, like: Tensor, jitter: Tensor | None) -> Tensor:
+        """The given jitter, or a random one while training; as many as ``like`` has rows."""
+        if not (self.training and self.perturb):
+            return like.new_zeros(len(like))
+        return torch.rand(len(like), device=like.device) if jitter is None else jitter

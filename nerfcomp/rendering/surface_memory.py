@@ -1,0 +1,64 @@
+"""What training has seen of a field's density, so that samples behind surfaces are dropped without asking for it again.
+
+Notation: samples are packed ray after ray; the optical depth in front of a sample is ``tau``, its transmittance
+``exp(-tau)``. One grid of ``C`` cascades of ``R^3`` cells remembers densities per unit of length.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from nerfcomp.kernels.march import Samples
+from nerfcomp.rendering.emptiness import cell_numbers
+from nerfcomp.rendering.visibility import leading_rows, optical_depth
+
+_TRUSTED = 0.5  # of a remembered density: a cell is rarely as dense everywhere as where it was seen
+
+
+class SurfaceMemory(nn.Module):
+    """Average of the densities that training saw lately in every cell.
+
+    Args:
+        resolution: Cells along an axis, R.
+        cascades: Number of nested cubes, C.
+        least_transmittance: A sample behind less transmittance is dropped; in (0, 1).
+
+    Attributes:
+        density: (C * R^3,) float32; 0 where nothing was seen.
+    """
+
+    density: Tensor
+
+    def __init__(self, resolution: int = 128, cascades: int = 1, least_transmittance: float = 0.01) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.cascades = cascades
+        self.limit = -math.log(least_transmittance) / _TRUSTED
+        self.register_buffer("density", torch.zeros(cascades * resolution**3))
+
+    @torch.no_grad()
+    def record(self, samples: Samples, alpha: Tensor, aabb: Tensor) -> None:
+        """Remember the opacities (M,) of M samples, in the box ``aabb`` (2, 3)."""
+        density = -torch.log1p(-alpha.clamp(max=0.9999)) / samples.dt
+        self.density.scatter_reduce_(0, self._cells(samples, aabb), density, "mean")
+
+    @torch.no_grad()
+    def lit(self, samples: Samples, aabb: Tensor) -> Samples:
+        """Keep the samples that light still reaches as far as is remembered.
+
+        Args:
+            samples: M samples of N rays, all inside the box.
+            aabb: (2, 3) box.
+
+        Returns:
+            The kept samples of the same N rays.
+        """
+        tau = optical_depth(self.density[self._cells(samples, aabb)], samples.dt, samples.offsets)
+        passed = torch.nn.functional.pad((tau < self.limit).cumsum(0), (1, 0))[samples.offsets]
+        rows, offsets = leading_rows(samples.offsets[:-1], passed[1:] - passed[:-1])
+        x, t, dt, indices = (value.index_select(0, rows) for value in samples[:4])
+        return Samples(x, t, dt, indices, offsets)
+
+    def _cells(self, samples: Samples, aabb: Tensor) -> Tensor:
+        return cell_numbers(samples.x, self.cascades, self.resolution, aabb).clamp(min=0)
