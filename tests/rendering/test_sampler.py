@@ -34,6 +34,17 @@ def test_steps_across_the_innermost_cube(rays_into: Callable[[int, float], Rays]
     torch.testing.assert_close(samples.dt, torch.full_like(samples.dt, 3**0.5 / 64))
 
 
+def test_training_marches_coarsely_at_first() -> None:
+    """Steps of twice the length, in training only, until the step that ``coarse_until`` names."""
+    sampler = OccupancySampler(resolution=16, n_steps=64, warmup_steps=0, coarse_until=3)
+    sampler.prepare(BOX)
+    full = 12**0.5 / 64
+    for step, expected in enumerate([2 * full, 2 * full, 2 * full, full, full]):
+        sampler.update(step, lambda x: torch.ones(len(x)))
+        assert sampler.train().step_size == pytest.approx(expected)
+        assert sampler.eval().step_size == pytest.approx(full)
+
+
 def test_update_runs_when_due() -> None:
     sampler, calls = OccupancySampler(resolution=8, update_every=4, warmup_steps=0, cells_per_update=100), list[int]()
 
