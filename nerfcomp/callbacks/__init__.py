@@ -4,14 +4,18 @@ from nerfcomp.callbacks.bitstream import BitstreamExport
 from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from nerfcomp.callbacks.images import ImageLogger
 from nerfcomp.callbacks.progress import RunProgressBar
+from nerfcomp.callbacks.record import ResultFile
 from nerfcomp.callbacks.run_folder import RunCLI, RunFolder, RunLogger
 from nerfcomp.callbacks.throughput import Throughput
-from nerfcomp.callbacks.video import VideoRender
+from nerfcomp.callbacks.video import MovieRender, VideoRender
+from nerfcomp.callbacks.view_render import ViewRender
 
 __all__ = [
     "AtomicCheckpointIO",
     "BitstreamExport",
     "ImageLogger",
+    "MovieRender",
+    "ResultFile",
     "RunCLI",
     "RunCheckpoint",
     "RunFolder",
@@ -19,4 +23,5 @@ __all__ = [
     "RunProgressBar",
     "Throughput",
     "VideoRender",
+    "ViewRender",
 ]

@@ -51,6 +51,16 @@ def mean_depth(depth: Map, opacity: Map) -> Map:
     return distance
 
 
+def disparity(depth: Map, opacity: Map) -> Map:
+    """1 / distance of what a ray hits, weighted by how much of it is hit; 0 where there is nothing.
+
+    >>> disparity(np.array([[4.0, 1.0, 0.0]]), np.array([[1.0, 0.5, 0.0]])).tolist()
+    [[0.25, 0.25, 0.0]]
+    """
+    inverse: Map = np.where(opacity > 0, opacity / np.maximum(mean_depth(depth, opacity), 1e-6), 0.0)
+    return inverse
+
+
 def depth_range(depth: Map, opacity: Map) -> tuple[float, float] | None:
     """Nearest and farthest distance, outliers left out, of the pixels that see something; None when none does."""
     seen = mean_depth(depth, opacity)[opacity > 0.5]

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from nerfcomp.callbacks.media import depth_picture, depth_range, to_map, to_picture, write_mp4
+from nerfcomp.callbacks.media import Picture, depth_picture, depth_range, disparity, to_map, to_picture, write_mp4
 from nerfcomp.callbacks.shards import Frame, FrameStore, discard, fingerprint
 from nerfcomp.callbacks.views import can_render, evaluating, render
 from nerfcomp.rays import Camera, image_rays, scaled
@@ -37,6 +38,10 @@ class VideoRender(Callback):
     Raises:
         ValueError: If a number is out of range.
     """
+
+    folder_name = "videos"
+    step_format = "step{:07d}"
+    depth_name = "depth"
 
     def __init__(
         self,
@@ -79,8 +84,8 @@ class VideoRender(Callback):
         data = getattr(trainer, "datamodule", None)
         if getattr(trainer, "fast_dev_run", False) or data is None or not can_render(module):
             return
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "videos"
-        stem = f"step{trainer.global_step:07d}"
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / self.folder_name
+        stem = self.step_format.format(trainer.global_step)
         if trainer.strategy.broadcast((folder / f"{stem}_rgb.mp4").exists()):
             return
         camera = scaled(data.path_cameras(self.kind, self.n_frames), self.scale)
@@ -97,13 +102,38 @@ class VideoRender(Callback):
         """Turn frames into films and delete the frames, and what killed runs left of this film."""
         try:
             if self.depth:
-                write_mp4(folder / f"{stem}_depth.mp4", film.depth_pictures(), self.fps)
+                write_mp4(folder / f"{stem}_{self.depth_name}.mp4", self.depth_pictures(film), self.fps)
             # last, because the film of colours tells a resumed run that all is done
             write_mp4(folder / f"{stem}_rgb.mp4", (frame.rgb for frame in film.frames()), self.fps)
         except OSError as error:
             logger.warning("The video of %s was not written: %s. Training goes on.", stem, error)
         for leftover in folder.glob(f".{stem}[-_]*"):
             discard(leftover)
+
+    def depth_pictures(self, film: "_Film") -> Iterator[Picture]:
+        """Coloured depth with one scale for the whole film."""
+        ranges = [limits for frame in film.frames() if (limits := depth_range(frame.depth, frame.opacity)) is not None]
+        limits = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+        for frame in film.frames():
+            yield depth_picture(frame.depth, frame.opacity, limits)
+
+
+class MovieRender(VideoRender):
+    """Films under the names that nerf-pytorch gives them: ``movies/step<n>_rgb.mp4`` and ``movies/step<n>_disp.mp4``.
+
+    The second one shows disparity, 1 / distance, as grey levels from nothing (black) to the nearest (white).
+    """
+
+    folder_name = "movies"
+    step_format = "step{}"
+    depth_name = "disp"
+
+    def depth_pictures(self, film: "_Film") -> Iterator[Picture]:
+        """Grey disparity with one scale for the whole film."""
+        most = max((float(disparity(frame.depth, frame.opacity).max()) for frame in film.frames()), default=1.0)
+        for frame in film.frames():
+            grey = (disparity(frame.depth, frame.opacity) * (255 / max(most, 1e-6))).round().astype("uint8")
+            yield np.repeat(grey[..., None], 3, axis=2)
 
 
 class _Film:
@@ -154,13 +184,6 @@ class _Film:
         """All frames in order; renders those that another process kept where this one cannot see them."""
         for index in range(len(self.camera.c2w)):
             yield self._load(index) or self.render(index)
-
-    def depth_pictures(self) -> Iterator[Any]:
-        """Coloured depth with one scale for the whole film."""
-        ranges = [limits for frame in self.frames() if (limits := depth_range(frame.depth, frame.opacity)) is not None]
-        limits = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
-        for frame in self.frames():
-            yield depth_picture(frame.depth, frame.opacity, limits)
 
     def _load(self, index: int) -> Frame | None:
         return self.store.load(index, self.camera.height, self.camera.width)

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from nerfcomp.files import atomic_write
 from nerfcomp.pipeline.report import ViewResult
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.rays import RayBatch, image_rays
@@ -51,17 +54,33 @@ def render_view(trained: TrainedField, batch: RayBatch) -> RenderedView:
     return RenderedView(rendered, ViewResult(batch.name, quality.psnr, quality.ssim, seconds))
 
 
-def evaluate_views(trained: TrainedField, scene: Scene, label: str = "render") -> list[ViewResult]:
+def evaluate_views(
+    trained: TrainedField, scene: Scene, label: str = "render", pictures: Path | None = None
+) -> list[ViewResult]:
     """Render and measure every view of a scene.
 
     Args:
         trained: The field.
         scene: Views with truth.
         label: Text of the progress bar.
+        pictures: Folder that gets the renderings as 000.png, 001.png, ...; none are written when absent.
 
     Returns:
         One result per view, in the scene's order.
     """
     background = torch.tensor(trained.scene.background)
     batches = tqdm(view_batches(scene, background), label, len(scene.names), unit="view", leave=False)
-    return [render_view(trained, batch).result for batch in batches]
+    results = []
+    for number, batch in enumerate(batches):
+        rendered, result = render_view(trained, batch)
+        results.append(result)
+        if pictures is not None:
+            write_picture(pictures / f"{number:03d}.png", rendered.rgb.view(batch.height, batch.width, 3))
+    return results
+
+
+def write_picture(path: Path, rgb: Tensor) -> None:
+    """Write colours (H, W, 3), clamped to [0, 1] and rounded to 8 bits, as a PNG."""
+    rounded = (torch.nan_to_num(rgb).float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    with atomic_write(path) as temporary:
+        Image.fromarray(rounded).save(temporary)

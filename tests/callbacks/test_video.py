@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lightning import Trainer
 
-from nerfcomp.callbacks import VideoRender
+from nerfcomp.callbacks import MovieRender, VideoRender
 from nerfcomp.callbacks import video as video_file
 from nerfcomp.callbacks.shards import FrameStore
 from tests.tiny import TinyModule, tiny_data
@@ -86,3 +86,11 @@ def test_nothing_happens_without_a_renderer_a_scene_or_in_a_dry_run(make_trainer
 def test_senseless_numbers_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="VideoRender needs"):
         VideoRender(**options)
+
+
+def test_movies_have_the_names_of_nerf_pytorch(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    movie = MovieRender(n_frames=2, scale=2.0)
+    make_trainer(max_steps=3, callbacks=[movie], limit_val_batches=0).fit(TinyModule(), datamodule=tiny_data())
+    assert sorted(path.name for path in (tmp_path / "movies").iterdir()) == ["step3_disp.mp4", "step3_rgb.mp4"]
+    grey = iio.imread(tmp_path / "movies" / "step3_disp.mp4", plugin="pyav")[0]
+    assert grey[0, 0].max() < 20 < 200 < grey[8, 8].min()  # nothing in the corner, the nearest in the middle
