@@ -13,7 +13,7 @@ CONFIGS = sorted((Path(train.__file__).parent / "configs").rglob("*.yaml"))
 def test_config_builds(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cli = train.main(["--config", str(path)], run=False)
-    assert cli.model.field is not None and cli.datamodule.reader is not None
+    assert cli.model is not None and cli.datamodule is not None
     assert len(path.read_text().splitlines()) < 30
 
 

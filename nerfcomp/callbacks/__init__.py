@@ -4,18 +4,16 @@ from nerfcomp.callbacks.bitstream import BitstreamExport
 from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from nerfcomp.callbacks.images import ImageLogger
 from nerfcomp.callbacks.progress import RunProgressBar
-from nerfcomp.callbacks.record import ResultFile
+from nerfcomp.callbacks.pseudo import PseudoDataWriter
 from nerfcomp.callbacks.run_folder import RunCLI, RunFolder, RunLogger
 from nerfcomp.callbacks.throughput import Throughput
-from nerfcomp.callbacks.video import MovieRender, VideoRender
-from nerfcomp.callbacks.view_render import ViewRender
+from nerfcomp.callbacks.video import VideoRender
 
 __all__ = [
     "AtomicCheckpointIO",
     "BitstreamExport",
     "ImageLogger",
-    "MovieRender",
-    "ResultFile",
+    "PseudoDataWriter",
     "RunCLI",
     "RunCheckpoint",
     "RunFolder",
@@ -23,5 +21,4 @@ __all__ = [
     "RunProgressBar",
     "Throughput",
     "VideoRender",
-    "ViewRender",
 ]

@@ -63,6 +63,10 @@ class RunProgressBar(TQDMProgressBar):
         quiet = self.trainer.state.fn == "fit" and not sys.stdout.isatty()
         return Tqdm(disable=True) if quiet else super().init_validation_tqdm()
 
+    def init_predict_tqdm(self) -> Tqdm:
+        """Bar of the predicted views; none in a file, where the writer of the views says how far it is."""
+        return super().init_predict_tqdm() if sys.stdout.isatty() else Tqdm(disable=True)
+
     def get_metrics(
         self, trainer: Trainer, pl_module: LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:

@@ -4,6 +4,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from nerfcomp.errors import NerfcompError
 from nerfcomp.rays import Camera
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 
@@ -19,10 +20,10 @@ class SceneDataModule(LightningDataModule):
     """Base of the datamodules that read one scene.
 
     Args:
-        reader: Reads the scene from disk, or makes it.
+        reader: Reads the scene from disk, or makes it; a child that brings its own views may do without.
     """
 
-    def __init__(self, reader: SceneReader) -> None:
+    def __init__(self, reader: SceneReader | None) -> None:
         super().__init__()
         self.reader = reader
         self._scenes: dict[Split, Scene] = {}
@@ -37,7 +38,7 @@ class SceneDataModule(LightningDataModule):
     def split(self, split: Split) -> Scene:
         """One split of the scene; read on the first call, kept afterwards."""
         if split not in self._scenes:
-            self._scenes[split] = self.reader.read(split)
+            self._scenes[split] = self._reader.read(split)
         return self._scenes[split]
 
     @property
@@ -55,4 +56,10 @@ class SceneDataModule(LightningDataModule):
 
     def path_cameras(self, kind: PathKind, n_frames: int) -> Camera:
         """Cameras along a path for a video, one view per frame."""
-        return self.reader.path(kind, n_frames)
+        return self._reader.path(kind, n_frames)
+
+    @property
+    def _reader(self) -> SceneReader:
+        if self.reader is None:
+            raise NerfcompError("Real views are needed here: name the scene with --data.init_args.reader.")
+        return self.reader

@@ -63,7 +63,7 @@ class RayDataModule(SceneDataModule):
     def split(self, split: Split) -> Scene:
         """One split of the scene, validation cut down to ``val_views``."""
         if split == "val" and split not in self._scenes and self.val_views is not None:
-            self._scenes[split] = spread_views(self.reader.read(split), self.val_views)
+            self._scenes[split] = spread_views(self._reader.read(split), self.val_views)
         return super().split(split)
 
     @property

@@ -4,6 +4,7 @@ from nerfcomp.readers.blender import BlenderReader
 from nerfcomp.readers.blender_writer import write_blender
 from nerfcomp.readers.llff import LLFFReader
 from nerfcomp.readers.procedural import ProceduralReader
+from nerfcomp.readers.pseudo import PseudoReader
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 from nerfcomp.readers.transforms import TransformsReader
 
@@ -12,6 +13,7 @@ __all__ = [
     "LLFFReader",
     "PathKind",
     "ProceduralReader",
+    "PseudoReader",
     "Scene",
     "SceneReader",
     "Split",

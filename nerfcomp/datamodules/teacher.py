@@ -1,0 +1,109 @@
+"""Poses at which a teacher is asked for pictures: all of them once, for a file, or fresh ones in every epoch."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from nerfcomp.datamodules.base import SceneDataModule
+from nerfcomp.datamodules.poses import PoseSource, SphericalPoses
+from nerfcomp.pipeline import TrainedField, read_trained
+from nerfcomp.rays import Camera, RayBatch, image_rays, scaled
+from nerfcomp.readers.scene import SceneReader
+
+
+class PoseDataModule(SceneDataModule):
+    """New views of the scene that a teacher knows, without colours; for ``train.py predict``.
+
+    Args:
+        teacher: Checkpoint or ``.nfc`` file of a trained field.
+        n_views: Number of views.
+        poses: Draws the poses; :class:`SphericalPoses` when absent.
+        scale: Size of the views relative to the images that the teacher was trained on.
+        seed: Pose ``i`` depends on this, ``i`` and the known poses alone.
+        reader: The scene, when its training poses shall be imitated instead of those that the teacher remembers.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        n_views: int = 200,
+        poses: PoseSource | None = None,
+        scale: float = 1.0,
+        seed: int = 0,
+        reader: SceneReader | None = None,
+    ) -> None:
+        super().__init__(reader)
+        if n_views < 1 or not scale > 0 or seed < 0:
+            raise ValueError(f"n_views >= 1, scale > 0 and seed >= 0 are needed, got {n_views}, {scale} and {seed}.")
+        self.teacher = teacher
+        self.n_views = n_views
+        self.poses = poses or SphericalPoses()
+        self.scale = scale
+        self.seed = seed
+        self.views: Sequence[int] | None = None
+        self._trained: TrainedField | None = None
+        self._cameras: Camera | None = None
+
+    @property
+    def trained(self) -> TrainedField:
+        """The teacher; read on the first call."""
+        if self._trained is None:
+            self._trained = read_trained(self.teacher)
+        return self._trained
+
+    def setup(self, stage: str) -> None:
+        """Read the teacher, and in training the scene."""
+        if stage != "predict":
+            super().setup(stage)
+        self.cameras  # noqa: B018  # draws the poses, so that wrong options end the run before it starts
+
+    def view_camera(self, views: Sequence[int]) -> Camera:
+        """Camera of some views of the sequence."""
+        home = scaled(self.trained.scene.camera, self.scale)
+        known = home.c2w if self.reader is None else self.split("train").camera.c2w
+        c2w = torch.stack([self.poses.pose(known, self.seed, view) for view in views])
+        intrinsics, distortion = (part[:1].repeat(len(c2w), 1) for part in home[1:3])
+        return Camera(c2w, intrinsics, distortion, home.height, home.width)
+
+    @property
+    def cameras(self) -> Camera:
+        """All views that are to be predicted."""
+        if self._cameras is None:
+            self._cameras = self.view_camera(range(self.n_views))
+        return self._cameras
+
+    def predict_dataloader(self) -> "PoseLoader":
+        """The views in ``views``, or this process's share of all, one per batch."""
+        if self.views is not None:
+            return PoseLoader(self.trained, self.cameras, self.views)
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return PoseLoader(self.trained, self.cameras, range(rank, self.n_views, world_size))
+
+
+class PoseLoader:
+    """Rays of whole views, one view per batch, named after its number.
+
+    Args:
+        trained: The teacher, which knows bounds and background.
+        camera: All views.
+        views: Which of them.
+    """
+
+    def __init__(self, trained: TrainedField, camera: Camera, views: Sequence[int]) -> None:
+        self.scene = trained.scene
+        self.camera = camera
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __iter__(self) -> Iterator[RayBatch]:
+        background = torch.tensor(self.scene.background)
+        for view in self.views:
+            rays = image_rays(self.camera, view, self.scene.near, self.scene.far, self.scene.ndc)
+            empty: Tensor = rays.origins.new_zeros(0, 3)
+            yield RayBatch(rays, empty, background, self.camera.height, self.camera.width, str(view))
