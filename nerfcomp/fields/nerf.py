@@ -106,24 +106,28 @@ class VanillaNeRF(nn.Module):
         with self._computing(x):
             features = self._trunk(_pad_rows(x))
             if not self.use_viewdirs:
-                out = self.output_linear(features)[:count].float()
+                out = _at_least_float(self.output_linear(features)[:count])
                 return Raw(out[:, :3], out[:, 3])
-            density = self.alpha_linear(features)[:count, 0].float()
-            seen = self.encode_direction(_pad_rows(d)).to(self.dtype)
+            density = _at_least_float(self.alpha_linear(features)[:count, 0])
+            seen = self._narrowed(self.encode_direction(_pad_rows(d)))
             hidden = torch.relu_(self.views_linears[0](torch.cat([self.feature_linear(features), seen], -1)))
-            return Raw(self.rgb_linear(hidden)[:count].float(), density)
+            return Raw(_at_least_float(self.rgb_linear(hidden)[:count]), density)
 
     def raw_density(self, x: Tensor) -> Tensor:
         """Density (M,) before its rectifier, at positions (M, 3)."""
         with self._computing(x):
             out: Tensor = self.density_layer(self._trunk(_pad_rows(x)))
-        return out[: len(x), 0 if self.use_viewdirs else 3].float()
+        return _at_least_float(out[: len(x), 0 if self.use_viewdirs else 3])
 
     def _computing(self, x: Tensor) -> torch.autocast:
         return torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
+    def _narrowed(self, encoding: Tensor) -> Tensor:
+        """An encoding in the type of the layers."""
+        return encoding if self.dtype == torch.float32 else encoding.to(self.dtype)
+
     def _trunk(self, x: Tensor) -> Tensor:
-        points: Tensor = self.encode_position(x).to(self.dtype if x.dtype == torch.float32 else x.dtype)
+        points = self._narrowed(self.encode_position(x))
         h = points
         for number, layer in enumerate(self.pts_linears):
             h = torch.relu_(layer(h))
@@ -138,6 +142,11 @@ def _encoding(frequencies: int) -> tuple[nn.Module, int]:
         return nn.Identity(), 3
     encoding = Frequency(frequencies)
     return encoding, encoding.out_features
+
+
+def _at_least_float(x: Tensor) -> Tensor:
+    """Half precision as float32; anything else as it is."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def _pad_rows(x: Tensor) -> Tensor:

@@ -3,5 +3,6 @@
 from nerfcomp.modules.base import FieldModule
 from nerfcomp.modules.nerf import NeRFModule
 from nerfcomp.modules.teacher import TeacherModule
+from nerfcomp.modules.vanilla_nerf import VanillaNeRFModule
 
-__all__ = ["FieldModule", "NeRFModule", "TeacherModule"]
+__all__ = ["FieldModule", "NeRFModule", "TeacherModule", "VanillaNeRFModule"]

@@ -18,7 +18,10 @@ from nerfcomp.rendering.distances import importance, intervals, stratified
 from nerfcomp.rendering.emptiness import find_occupied, occupied_at
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
 from nerfcomp.rendering.sampler import Sampler
-from nerfcomp.rendering.visibility import optical_depth
+from nerfcomp.rendering.visibility import join_samples, optical_depth
+
+
+_RAYS_AT_ONCE = 2**12  # their distances stay in the cache
 
 
 class Placed(NamedTuple):
@@ -52,6 +55,9 @@ class HierarchicalSampler(Sampler):
         ValueError: A number outside its range.
     """
 
+    least_transmittance = 1e-6  # a picture of the plain renderer, to more than its rounding
+    carried = False
+
     def __init__(
         self,
         n_samples: int = 64,
@@ -62,8 +68,8 @@ class HierarchicalSampler(Sampler):
         cascades: int = 2,
     ) -> None:
         super().__init__()
-        if not (3 <= n_samples <= 2**12 and 0 <= n_importance <= 2**12):
-            raise ValueError(f"Need 3 <= n_samples <= 4096 and n_importance <= 4096, got {n_samples}, {n_importance}.")
+        if not (3 <= n_samples <= 1024 and 0 <= n_importance <= 1024):
+            raise ValueError(f"Need 3 <= n_samples <= 1024 and n_importance <= 1024, got {n_samples}, {n_importance}.")
         self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self.grid = OccupancyGrid(resolution, cascades)
         self.n_samples = n_samples
@@ -98,12 +104,20 @@ class HierarchicalSampler(Sampler):
         Raises:
             ValueError: Two passes are wanted, but no density steers the second.
         """
+        if self.n_importance > 0 and density_fn is None:
+            raise ValueError("Hierarchical sampling needs the density of the coarse network.")
+        parts = []
+        for begin in range(0, max(len(rays.near), 1), _RAYS_AT_ONCE):
+            some = slice(begin, begin + _RAYS_AT_ONCE)
+            shifts = None if jitter is None else jitter[some]
+            parts.append(self._forward(Rays(*(value[some] for value in rays)), shifts, density_fn))
+        return join_samples(parts)
+
+    def _forward(self, rays: Rays, jitter: Tensor | None, density_fn: DensityFunction | None) -> Samples:
         t = self.distances(rays, jitter)
         coarse, rows = self.place(rays, t)
-        if self.n_importance == 0:
+        if density_fn is None or self.n_importance == 0:
             return coarse
-        if density_fn is None:
-            raise ValueError("Hierarchical sampling needs the density of the coarse network.")
         density = density_fn(coarse.x)
         before = optical_depth(density, coarse.dt, coarse.offsets)
         weights = torch.zeros_like(t).view(-1)

@@ -87,6 +87,7 @@ def render_image(
     sampler: Callable[[Rays], Samples],
     background: Tensor,
     chunk: int = 2**15,
+    early_stop: float = EARLY_STOP,
 ) -> Rendered:
     """Render many rays without gradients, asking the field only as far as light reaches.
 
@@ -99,6 +100,7 @@ def render_image(
         sampler: Places the samples; in evaluation mode, so that it does not jitter.
         background: (3,) or (N, 3) colour behind.
         chunk: Rays marched at a time.
+        early_stop: What is behind less transmittance is not asked; no colour changes by more than that.
 
     Returns:
         Pixels.
@@ -106,14 +108,14 @@ def render_image(
     parts = []
     for begin in range(0, len(rays.origins), chunk):
         some = Rays(*(value[begin : begin + chunk] for value in rays))
-        parts.append(_render_waves(shade_fn, some, sampler(some)))
+        parts.append(_render_waves(shade_fn, some, sampler(some), early_stop))
     rgb = torch.cat([part.rgb for part in parts]) if parts else rays.origins.new_zeros(0, 3)
     depth = torch.cat([part.depth for part in parts]) if parts else rays.origins.new_zeros(0)
     opacity = torch.cat([part.opacity for part in parts]) if parts else rays.origins.new_zeros(0)
     return Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity)
 
 
-def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples) -> Rendered:
+def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples, early_stop: float) -> Rendered:
     """Colour without background, depth and opacity of some rays."""
     begin, end = samples.offsets[:-1].clone(), samples.offsets[1:]
     rgb, depth, opacity = (samples.t.new_zeros(len(begin), *shape) for shape in ((3,), (), ()))
@@ -122,12 +124,12 @@ def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples) -> Rend
     while len(alive):
         for some in torch.split(alive, max(1, at_once // size)):
             counts = (end[some] - begin[some]).clamp(max=size)
-            wave = _render_wave(shade_fn, rays.viewdirs, samples, begin[some], counts, 1 - opacity[some])
+            wave = _render_wave(shade_fn, rays.viewdirs, samples, begin[some], counts, 1 - opacity[some], early_stop)
             rgb[some] += wave.rgb
             depth[some] += wave.depth
             opacity[some] += wave.opacity
             begin[some] += counts
-        alive = alive[(begin[alive] < end[alive]) & (1 - opacity[alive] > EARLY_STOP)]
+        alive = alive[(begin[alive] < end[alive]) & (1 - opacity[alive] > early_stop)]
         size *= 2
     return Rendered(rgb, depth, opacity)
 
@@ -139,6 +141,7 @@ def _render_wave(
     begin: Tensor,
     counts: Tensor,
     transmittance: Tensor,
+    early_stop: float,
 ) -> Composite:
     """Blend the next ``counts`` samples, from ``begin`` on, of some rays."""
     offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
@@ -146,4 +149,4 @@ def _render_wave(
     rows += torch.repeat_interleave(begin - offsets[:-1], counts)
     x, t, dt, ray_indices = (part.index_select(0, rows) for part in samples[:4])
     shade = shade_fn(x, viewdirs.index_select(0, ray_indices), dt)
-    return composite(shade.alpha, shade.rgb, t, offsets, EARLY_STOP, transmittance)
+    return composite(shade.alpha, shade.rgb, t, offsets, early_stop, transmittance)
