@@ -16,8 +16,13 @@ from nerfcomp.fields.encodings import Frequency
 
 Precision = Literal["float32", "bfloat16"]
 _DENSITY_BIAS = 0.5  # a network born without any density gets no gradient and stays blank
-_LARGEST = {"depth": 64, "width": 4096, "position_frequencies": 24, "direction_frequencies": 24}
-_LEAST = {"depth": 1, "width": 2, "position_frequencies": 0, "direction_frequencies": 0}
+_RANGES = {
+    "depth": (1, 64),
+    "width": (2, 4096),
+    "position_frequencies": (0, 24),
+    "direction_frequencies": (0, 24),
+    "outputs": (4, 5),
+}
 
 
 class Raw(NamedTuple):
@@ -50,6 +55,8 @@ class VanillaNeRF(nn.Module):
         position_frequencies: Octaves of the encoding of positions; 0 gives the network the position alone.
         direction_frequencies: Likewise for directions.
         use_viewdirs: Whether colour depends on the viewing direction.
+        outputs: Outputs of the last layer of a network without viewing directions: three colours, the density, and
+            perhaps a fifth that nobody reads but nerf-pytorch has.
         precision: Type that the layers compute in; ``bfloat16`` is several times faster on CPUs with matrix units.
             Weights and outputs stay float32.
 
@@ -65,13 +72,14 @@ class VanillaNeRF(nn.Module):
         position_frequencies: int = 10,
         direction_frequencies: int = 4,
         use_viewdirs: bool = True,
+        outputs: int = 5,
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        numbers = {key: value for key, value in locals().items() if key in _LEAST}
-        for name, value in numbers.items():
-            if not _LEAST[name] <= value <= _LARGEST[name]:
-                raise ValueError(f"{name} must lie between {_LEAST[name]} and {_LARGEST[name]}, got {value}.")
+        for name, value in {key: value for key, value in locals().items() if key in _RANGES}.items():
+            least, largest = _RANGES[name]
+            if not least <= value <= largest:
+                raise ValueError(f"{name} must lie between {least} and {largest}, got {value}.")
         if not all(type(layer) is int and layer >= 0 for layer in skips) or depth - 1 in skips:
             raise ValueError(f"skips must be layers from 0, none of them the last of {depth}, got {list(skips)}.")
         if precision not in get_args(Precision):
@@ -89,7 +97,7 @@ class VanillaNeRF(nn.Module):
             self.alpha_linear = nn.Linear(width, 1)
             self.rgb_linear = nn.Linear(width // 2, 3)
         else:
-            self.output_linear = nn.Linear(width, 5)
+            self.output_linear = nn.Linear(width, outputs)
         with torch.no_grad():
             self.density_layer.bias[0 if use_viewdirs else 3] = _DENSITY_BIAS
 
@@ -192,7 +200,8 @@ class NeRFField(RadianceField):
         super().__init__()
         self.arguments = _json_arguments(locals())
         self.density_noise = density_noise
-        shared = (list(skips), position_frequencies, direction_frequencies, use_viewdirs, precision)
+        outputs = 5 if fine else 4
+        shared = (list(skips), position_frequencies, direction_frequencies, use_viewdirs, outputs, precision)
         self.model = VanillaNeRF(depth, width, *shared)
         self.model_fine = VanillaNeRF(fine_depth or depth, fine_width or width, *shared) if fine else None
 

@@ -1,0 +1,91 @@
+"""nerf-pytorch's checkpoints as our fields and back.
+
+nerf-pytorch spaces samples along the optical axis, between the same two planes for all pixels; ours are spaced along
+the ray, between two distances. A ray in the middle of a picture has the same samples; towards the corners ours are up
+to a tenth nearer, where synthetic scenes have nothing.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nerfcomp.errors import CheckpointError
+from nerfcomp.fields import NeRFField
+from nerfcomp.pipeline.trained import SceneInfo, TrainedField
+from nerfcomp.readers.nerf_pytorch import NerfCheckpoint, read_nerf_pytorch, unpack_nerf_pytorch, write_nerf_pytorch
+from nerfcomp.rendering import HierarchicalSampler
+
+LAST_STEP = 200_000  # where nerf-pytorch's training ends
+
+
+def from_nerf_pytorch(
+    checkpoint: NerfCheckpoint, scene: SceneInfo, sampler: HierarchicalSampler | None = None
+) -> TrainedField:
+    """Build our field from a checkpoint.
+
+    Args:
+        checkpoint: Tensors of the file.
+        scene: Cameras, bounds and box, of which the file knows nothing.
+        sampler: Number and spacing of samples; nerf-pytorch's for synthetic scenes when absent.
+
+    Returns:
+        Field, sampler and scene; what is empty has not been learnt yet.
+
+    Raises:
+        CheckpointError: Coarse and fine network differ in more than depth and width.
+    """
+    coarse, fine = checkpoint.coarse_shape, checkpoint.fine_shape
+    if fine is not None and coarse[3:] != fine[3:]:
+        raise CheckpointError(f"Coarse and fine network must see the same encodings, found {coarse} and {fine}.")
+    skips = sorted({*coarse.skips, *(fine.skips if fine is not None else ())})
+    for network in (coarse, fine):
+        if network is not None and [layer for layer in skips if layer < network.depth] != list(network.skips):
+            raise CheckpointError(f"Coarse and fine network must have their skips alike, found {coarse} and {fine}.")
+    field = NeRFField(
+        **{**coarse._asdict(), "skips": skips},
+        fine=fine is not None,
+        fine_depth=None if fine is None or fine.depth == coarse.depth else fine.depth,
+        fine_width=None if fine is None or fine.width == coarse.width else fine.width,
+    )
+    field.load_state_dict(_joined(checkpoint) | {"aabb": torch.tensor(scene.aabb)})
+    if sampler is None:
+        sampler = HierarchicalSampler(n_importance=0 if fine is None else 128)
+    sampler.prepare(field.aabb)
+    return TrainedField(field.eval(), sampler.eval(), scene)
+
+
+def to_nerf_pytorch(trained: TrainedField, step: int = LAST_STEP) -> NerfCheckpoint:
+    """Take our field apart as nerf-pytorch stores it.
+
+    Args:
+        trained: The field.
+        step: Training steps that the file will speak of.
+
+    Raises:
+        CheckpointError: The field is no vanilla NeRF.
+    """
+    field = trained.field
+    if not isinstance(field, NeRFField):
+        raise CheckpointError(f"nerf-pytorch stores vanilla NeRFs only, this is a {type(field).__name__}.")
+    states = [{name: p.detach().cpu().float() for name, p in net.named_parameters()} for net in field.networks]
+    fine = states[1] if field.model_fine is not None else None
+    return unpack_nerf_pytorch(
+        {"global_step": step, "network_fn_state_dict": states[0], "network_fine_state_dict": fine}, "The field"
+    )
+
+
+def import_file(path: str | Path, scene: SceneInfo, sampler: HierarchicalSampler | None = None) -> TrainedField:
+    """Read a checkpoint file; see `from_nerf_pytorch`."""
+    return from_nerf_pytorch(read_nerf_pytorch(path), scene, sampler)
+
+
+def export_file(trained: TrainedField, path: str | Path, step: int = LAST_STEP) -> None:
+    """Write a ``.tar`` file; see `to_nerf_pytorch`."""
+    write_nerf_pytorch(path, to_nerf_pytorch(trained, step))
+
+
+def _joined(checkpoint: NerfCheckpoint) -> dict[str, Tensor]:
+    """Parameters of both networks under the field's names."""
+    joined = {f"model.{name}": value for name, value in checkpoint.coarse.items()}
+    return joined | {f"model_fine.{name}": value for name, value in (checkpoint.fine or {}).items()}
