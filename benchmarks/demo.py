@@ -27,7 +27,7 @@ from nerfcomp.rays import image_rays
 from nerfcomp.readers import ProceduralReader, Scene
 
 logger = logging.getLogger("demo")
-QPS = (-36, -32, -28, -24, -20, -16, -12)
+QPS = (-28, -24, -20, -16, -12, -8, -4)
 MOST_DROP = 0.1  # dB between the field in memory and the file that the table recommends
 CALLBACKS = "[RunProgressBar, Throughput, ImageLogger, RunCheckpoint]"
 
