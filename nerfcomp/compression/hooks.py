@@ -102,6 +102,13 @@ def plain_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _remove(module: nn.Module, keep_effect: bool) -> None:
-    hooked = [layer for layer in module.modules() if parametrize.is_parametrized(layer, "weight")]
-    for layer in hooked:
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=keep_effect)
+    """Take hooks off; torch's own way would take them off all copies of the layer, too, as they share one class."""
+    for layer in [layer for layer in module.modules() if parametrize.is_parametrized(layer, "weight")]:
+        original = layer.parametrizations.weight.original  # type: ignore[union-attr]
+        assert isinstance(layer.weight, Tensor) and isinstance(original, nn.Parameter)
+        weight = nn.Parameter(layer.weight.detach()) if keep_effect else original
+        layer.__class__ = type(layer).__bases__[0]
+        del layer.parametrizations
+        others = dict(layer._parameters)
+        layer._parameters.clear()
+        layer._parameters.update({"weight": weight, **others})

@@ -1,8 +1,8 @@
 """Trained fields in ``.nfc`` files: encode and decode side by side.
 
-Every parameter of the field goes through the NNC coder under the QP of its plan; large tensors (grid levels) have a
-section each, the rest shares one. The sampler's occupancy is coded exactly. The header carries the descriptions of
-field, sampler and scene, so that a file renders without any other.
+Every parameter of the field goes through the NNC coder under the QP of its plan; grid levels and large networks have a
+section each, the rest shares one. The sampler's occupancy is coded exactly, unless it follows from the field. The
+header carries the descriptions of field, sampler and scene, so that a file renders without any other.
 """
 
 from collections.abc import Mapping
@@ -19,29 +19,30 @@ from nerfcomp.codec import (
     Quantized,
     Storage,
     decode,
+    dequantize,
     encode,
     quantize,
     read_container,
     step_size,
     write_container,
 )
+from nerfcomp.compression import plain_parameters
 from nerfcomp.errors import ContainerError
 from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
+from nerfcomp.pipeline.weights import SideQP, coded_tensors, sections_of, side_qps, weights_of
 
 OCCUPANCY = "occupancy"
-_SHARED_SECTION = "small"
 _LEAST = 0.1  # of the mean: a value that none of the sampled rays read may matter to another ray
-_OWN_SECTION_FROM = 2**14  # elements; below, the header entry of a section would cost more than it structures
 
 
 class BitPlan(NamedTuple):
     """How each parameter of a field is quantized.
 
     Attributes:
-        qp: QP of every parameter, by name.
+        qp: QP of every tensor that `coded_tensors` names.
         price: What a bit may cost in distortion, as a fraction of ``mean sensitivity * step^2``; 0 quantizes each value
             to the nearest.
-        sensitivity: Of every parameter, same shapes; needed with a price.
+        sensitivity: Of the tensors that are to pay this price, same shapes.
     """
 
     qp: dict[str, int]
@@ -49,15 +50,16 @@ class BitPlan(NamedTuple):
     sensitivity: dict[str, Tensor] | None = None
 
 
-def uniform_plan(trained: TrainedField, qp: int) -> BitPlan:
-    """Give every parameter the same QP."""
-    return BitPlan({name: qp for name, _ in trained.field.named_parameters()})
+def uniform_plan(trained: TrainedField, qp: int, side: SideQP = SideQP()) -> BitPlan:
+    """Give every weight the same QP."""
+    tensors = coded_tensors(trained.field)
+    return BitPlan(dict.fromkeys(weights_of(tensors), qp) | side_qps(tensors, side))
 
 
 def quantize_parameter(plan: BitPlan, name: str, parameter: Tensor) -> Quantized:
     """Quantize one parameter as the plan says; with a price, values that hardly a ray reads move towards zero."""
     values, qp = parameter.detach().cpu().float().numpy(), plan.qp[name]
-    if plan.price == 0.0 or plan.sensitivity is None:
+    if plan.price == 0.0 or plan.sensitivity is None or name not in plan.sensitivity:
         return quantize(values, qp, name=name)
     sensitivity = plan.sensitivity[name].cpu().float()
     read = sensitivity[sensitivity > 0]
@@ -66,9 +68,26 @@ def quantize_parameter(plan: BitPlan, name: str, parameter: Tensor) -> Quantized
     return quantize(values, qp, price=price, sensitivity=sensitivity.clamp(min=_LEAST * mean).numpy(), name=name)
 
 
+def quantize_field(trained: TrainedField, plan: BitPlan) -> TrainedField:
+    """Give every parameter, in place, the value that a decoder would give it.
+
+    Args:
+        trained: Field, sampler and scene.
+        plan: How each parameter is quantized.
+
+    Returns:
+        The same with the plan's QPs, under which it is to be encoded: its weights do not change once more then.
+    """
+    with torch.no_grad():
+        for name, parameter in plain_parameters(trained.field).items():
+            values = torch.from_numpy(dequantize(quantize_parameter(plan, name, parameter)))
+            parameter.copy_(values.reshape(parameter.shape))
+    return trained._replace(qp=dict(plan.qp))
+
+
 def fp32_bytes(trained: TrainedField) -> int:
-    """Bytes of the field's parameters as float32: what ratios are measured against."""
-    return sum(4 * parameter.numel() for parameter in trained.field.parameters())
+    """Bytes of the field's parameters as float32, hooks left out: what ratios are measured against."""
+    return sum(4 * parameter.numel() for parameter in plain_parameters(trained.field).values())
 
 
 def encode_trained(trained: TrainedField, plan: BitPlan, provenance: Mapping[str, Any] | None = None) -> Container:
@@ -85,16 +104,17 @@ def encode_trained(trained: TrainedField, plan: BitPlan, provenance: Mapping[str
     Raises:
         ValueError: A value cannot be coded (not finite, or too large for its QP).
     """
+    sections = sections_of(trained.field)
     tensors: dict[str, np.ndarray | Quantized] = {}
     storage: dict[str, Storage] = {}
-    for name, parameter in trained.field.named_parameters():
-        tensors[name] = quantize_parameter(plan, name, parameter)
-        section = name.removesuffix(".weight") if parameter.numel() >= _OWN_SECTION_FROM else _SHARED_SECTION
-        storage[name] = Storage(section, plan.qp[name])
-    tensors[OCCUPANCY] = trained.sampler.occupied.cpu().numpy()
-    storage[OCCUPANCY] = Storage(OCCUPANCY)
+    for name, values in coded_tensors(trained.field).items():
+        tensors[name] = quantize_parameter(plan, name, values)
+        storage[name] = Storage(sections[name], plan.qp[name])
+    if trained.sampler.carried:
+        tensors[OCCUPANCY] = trained.sampler.occupied.cpu().numpy()
+        storage[OCCUPANCY] = Storage(OCCUPANCY)
     scene = trained.scene._replace(poses=trained.scene.poses[:1])
-    header = {**describe(trained._replace(scene=scene)), "writer": f"nerfcomp {__version__}"}
+    header = {**describe(trained._replace(scene=scene, qp=None)), "writer": f"nerfcomp {__version__}"}
     return Container(header | ({"provenance": dict(provenance)} if provenance else {}), encode(tensors, storage))
 
 
@@ -111,9 +131,10 @@ def decode_trained(container: Container, trust: bool = False) -> TrainedField:
     Raises:
         ContainerError: The file does not hold exactly the tensors that its field needs.
     """
-    trained = rebuild(container.header)
+    trained = rebuild(container.header)._replace(qp=None)
     expected = {name: tuple(parameter.shape) for name, parameter in trained.field.named_parameters()}
-    expected[OCCUPANCY] = tuple(trained.sampler.occupied.shape)
+    if trained.sampler.carried:
+        expected[OCCUPANCY] = tuple(trained.sampler.occupied.shape)
     promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}
     if promised != expected:
         wrong = sorted(name for name in promised.keys() | expected.keys() if promised.get(name) != expected.get(name))
@@ -124,7 +145,8 @@ def decode_trained(container: Container, trust: bool = False) -> TrainedField:
     with torch.no_grad():
         for name, parameter in trained.field.named_parameters():
             parameter.copy_(torch.from_numpy(tensors[name]).reshape(parameter.shape))
-    trained.sampler.set_occupied(torch.from_numpy(tensors[OCCUPANCY]))
+    if trained.sampler.carried:
+        trained.sampler.set_occupied(torch.from_numpy(tensors[OCCUPANCY]))
     return trained
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from nerfcomp.compression import LocalScaling
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
 
 DESCRIPTION_KEY = "trained"
+_SCALE_KEY = ".parametrizations.weight.0.scale"  # of a layer with local scaling
 _LIGHTNING_VERSION = "2.6.0"  # format that the keys below follow; Lightning migrates older ones
 
 
@@ -70,6 +72,8 @@ def read_checkpoint(path: str | Path) -> TrainedField:
             "Give a checkpoint of `python train.py fit`; one of ngp_pl goes through `python compress.py import_ngp_pl`."
         )
     trained = rebuild(content[DESCRIPTION_KEY])
+    if any(key.endswith(_SCALE_KEY) for key in content["state_dict"]):
+        LocalScaling().attach(trained.field)
     load_weights(trained.field, content["state_dict"], "field.", path)
     load_weights(trained.sampler, content["state_dict"], "sampler.", path)
     return trained

@@ -13,6 +13,7 @@ from nerfcomp.pipeline.evaluate import evaluate_views
 from nerfcomp.pipeline.plan import field_sensitivity, plan_bits
 from nerfcomp.pipeline.report import mean_result
 from nerfcomp.pipeline.trained import TrainedField
+from nerfcomp.pipeline.weights import SideQP
 from nerfcomp.readers.scene import Scene, SceneReader
 
 FINEST_QP, COARSEST_QP = -56, 0
@@ -26,6 +27,7 @@ class Target(NamedTuple):
     uniform: bool = False  # the same QP for every tensor
     target_bytes: int | None = None
     max_psnr_drop: float | None = None  # dB on training views
+    side: SideQP = SideQP()  # biases and scales
 
 
 class Planner:
@@ -34,17 +36,19 @@ class Planner:
     Args:
         trained: The field.
         uniform: Give every tensor the same QP.
+        side: QPs of biases and scales.
     """
 
-    def __init__(self, trained: TrainedField, uniform: bool) -> None:
+    def __init__(self, trained: TrainedField, uniform: bool, side: SideQP = SideQP()) -> None:
         self.trained = trained
+        self.side = side
         self.sensitivity: dict[str, torch.Tensor] | None = None if uniform else field_sensitivity(trained)
 
     def plan(self, qp: int) -> BitPlan:
         """Plan at a QP."""
         if self.sensitivity is None:
-            return uniform_plan(self.trained, qp)
-        return plan_bits(self.trained, qp, self.sensitivity)
+            return uniform_plan(self.trained, qp, self.side)
+        return plan_bits(self.trained, qp, self.sensitivity, side=self.side)
 
 
 def encode_for(
@@ -65,12 +69,17 @@ def encode_for(
         The container.
 
     Raises:
-        NerfcompError: Both limits at once, or a limit in dB without a scene.
+        NerfcompError: Both limits at once, a limit in dB without a scene, or a limit for a field whose weights are
+            quantized already.
         ValueError: No QP meets the limit.
     """
     if target.target_bytes is not None and target.max_psnr_drop is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
-    planner = Planner(trained, target.uniform)
+    if trained.qp is not None:
+        if target.target_bytes is not None or target.max_psnr_drop is not None:
+            raise NerfcompError("The weights of this field are quantized already; set the limit where that is done.")
+        return encode_trained(trained, BitPlan(trained.qp), provenance)
+    planner = Planner(trained, target.uniform, target.side)
 
     def container(qp: int) -> Container:
         return encode_trained(trained, planner.plan(qp), {**(provenance or {}), "qp": qp, "uniform": target.uniform})

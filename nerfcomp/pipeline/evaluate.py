@@ -69,6 +69,7 @@ def evaluate_views(
         One result per view, in the scene's order.
     """
     background = torch.tensor(trained.scene.background)
+    trained.learn_empty()
     batches = tqdm(view_batches(scene, background), label, len(scene.names), unit="view", leave=False)
     results = []
     for number, batch in enumerate(batches):

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nerfcomp.compression import allocate_qp, measure_sensitivity
+from nerfcomp.compression import allocate_qp, measure_sensitivity, plain_parameters
 from nerfcomp.pipeline.bitstream import BitPlan
 from nerfcomp.pipeline.trained import TrainedField
+from nerfcomp.pipeline.weights import SideQP, coded_tensors, side_qps, weights_of
 from nerfcomp.rays import Rays, camera_rays
 from nerfcomp.rendering import render
 from nerfcomp.rendering.visibility import visible_samples
@@ -58,10 +59,16 @@ def field_sensitivity(
         return render(trained.field.shade, rays, samples, background).rgb
 
     calls: list[Callable[[], Tensor]] = [batch] * batches
-    return measure_sensitivity(calls, dict(trained.field.named_parameters()), generator)
+    return measure_sensitivity(calls, plain_parameters(trained.field), generator)
 
 
-def plan_bits(trained: TrainedField, qp: int, sensitivity: dict[str, Tensor], price: float = BIT_PRICE) -> BitPlan:
+def plan_bits(
+    trained: TrainedField,
+    qp: int,
+    sensitivity: dict[str, Tensor],
+    price: float = BIT_PRICE,
+    side: SideQP = SideQP(),
+) -> BitPlan:
     """Spread one quality setting over the parameters.
 
     Args:
@@ -69,9 +76,12 @@ def plan_bits(trained: TrainedField, qp: int, sensitivity: dict[str, Tensor], pr
         qp: QP of a tensor of typical sensitivity.
         sensitivity: Of every parameter, from `field_sensitivity`.
         price: What a bit may cost, see `BitPlan`.
+        side: QPs of biases and scales.
 
     Returns:
         The plan that `encode_trained` writes.
     """
-    weights = {name: parameter.detach() for name, parameter in trained.field.named_parameters()}
-    return BitPlan(allocate_qp(qp, weights, sensitivity), price, sensitivity)
+    tensors = coded_tensors(trained.field)
+    weights = weights_of(tensors)
+    known = {name: sensitivity[name] for name in weights}
+    return BitPlan(allocate_qp(qp, weights, known) | side_qps(tensors, side), price, known)

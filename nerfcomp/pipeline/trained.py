@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields import RadianceField, build_field, describe_field
@@ -101,11 +102,19 @@ class SceneInfo(NamedTuple):
 
 
 class TrainedField(NamedTuple):
-    """A field, the sampler that knows its empty space, and the scene they were trained on."""
+    """A field, the sampler that knows its empty space, and the scene they were trained on.
+
+    Attributes:
+        field: The field, perhaps with hooks on its weights.
+        sampler: Places samples.
+        scene: What a renderer must know.
+        qp: QP of every tensor of a field that is quantized already and only waits to be encoded; none otherwise.
+    """
 
     field: RadianceField
     sampler: Sampler
     scene: SceneInfo
+    qp: dict[str, int] | None = None
 
     def render(self, rays: Rays, background: Tensor | None = None) -> Rendered:
         """Render rays on the field's device, without gradients.
@@ -120,7 +129,12 @@ class TrainedField(NamedTuple):
         if background is None:
             background = torch.tensor(self.scene.background)
         rays = Rays(*(part.to(self.device) for part in rays))
-        return render_image(self.field.shade, rays, self._middles, background.to(self.device))
+        stop = self.sampler.least_transmittance
+        return render_image(self.field.shade, rays, self._middles, background.to(self.device), early_stop=stop)
+
+    def learn_empty(self) -> None:
+        """Let the sampler find out what is empty, where that follows from the field; before pictures of new weights."""
+        self.sampler.learn([self.field.coarse_density, self.field.density])
 
     def _middles(self, rays: Rays) -> Samples:
         """Samples without jitter, whether training or not."""
@@ -142,6 +156,7 @@ def describe(trained: TrainedField) -> dict[str, Any]:
         "field": describe_field(trained.field)._asdict(),
         "sampler": describe_sampler(trained.sampler)._asdict(),
         "scene": trained.scene._asdict(),
+        **({} if trained.qp is None else {"qp": trained.qp}),
     }
 
 
@@ -155,8 +170,19 @@ def rebuild(description: Mapping[str, Any]) -> TrainedField:
         field_description = Description.from_json(description["field"])
         sampler_description = Description.from_json(description["sampler"])
         scene = SceneInfo.from_json(description["scene"])
+        qp = _checked_qp(description.get("qp"))
     except (KeyError, TypeError, ValueError) as error:
         raise ContainerError(f"The description of the trained field is incomplete or wrong: {error}") from error
     field = build_field(field_description)
     field.set_aabb(torch.tensor(scene.aabb))
-    return TrainedField(field.eval(), build_sampler(sampler_description, field.aabb).eval(), scene)
+    return TrainedField(field.eval(), build_sampler(sampler_description, field.aabb).eval(), scene, qp)
+
+
+def _checked_qp(values: Any) -> dict[str, int] | None:
+    if values is None:
+        return None
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise ValueError("QPs must be given by tensor name.")
+    for name, qp in values.items():
+        check_qp(name, qp)
+    return dict(values)

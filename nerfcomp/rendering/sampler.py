@@ -1,6 +1,6 @@
 """Where along each ray a field is asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,12 @@ class Sampler(nn.Module):
 
     Attributes:
         arguments: Constructor arguments as JSON values, so that a checkpoint or a bitstream can rebuild it.
+        least_transmittance: Pictures leave out what is behind less transmittance.
+        carried: A bitstream carries ``occupied``; otherwise it follows from the field, see `learn`.
     """
+
+    least_transmittance = 1e-4
+    carried = True
 
     arguments: dict[str, Any]
     __call__: Callable[..., Samples]
@@ -58,6 +63,13 @@ class Sampler(nn.Module):
     def set_occupied(self, occupied: Tensor) -> None:
         """Take over an occupancy (C, R, R, R) from elsewhere."""
         raise TypeError(f"{type(self).__name__} knows no occupancy.")
+
+    def learn(self, densities: Sequence[DensityFunction]) -> None:
+        """Find out what is empty if that follows from the field; called once before pictures of new weights.
+
+        Args:
+            densities: Densities (K,) at positions (K, 3), of every network.
+        """
 
     def update(self, step: int, density_fn: DensityFunction) -> None:
         """Follow the field during training; called before every step.

@@ -52,8 +52,20 @@ def test_hooks_come_off(remove: object) -> None:
     assert callable(remove)
     remove(hooked)
     assert named_scales(hooked) == {} and hooked.state_dict().keys() == plain.state_dict().keys()
+    assert list(hooked.state_dict()) == list(plain.state_dict())
     assert torch.equal(hooked(x), scaled if remove is bake else plain(x))
+    hooked(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in hooked[0].parameters())
     assert not torch.equal(scaled, plain(x))
+
+
+def test_copies_keep_their_hooks() -> None:
+    hooked = network()
+    LocalScaling().attach(hooked)
+    x, twin = torch.randn(7, 4), copy.deepcopy(hooked)
+    before = hooked(x)
+    bake(twin)
+    assert torch.equal(hooked(x), before) and torch.equal(twin(x), before) and len(named_scales(hooked)) == 2
 
 
 def test_gradients_of_scales_are_those_of_a_slow_reference() -> None:
