@@ -108,6 +108,12 @@ def scaled(camera: Camera, factor: float) -> Camera:
     return camera._replace(intrinsics=camera.intrinsics * ratios, height=height, width=width)
 
 
+def camera_on(camera: Camera, device: torch.device) -> Camera:
+    """Copy a camera to a device; nothing is copied where it is there already."""
+    c2w, intrinsics, distortion = (part.to(device) for part in camera[:3])
+    return Camera(c2w, intrinsics, distortion, camera.height, camera.width)
+
+
 def pixel_directions(intrinsics: Tensor, distortion: Tensor, pixel_x: Tensor, pixel_y: Tensor) -> Tensor:
     """Compute the directions in which pixels look, in camera coordinates.
 

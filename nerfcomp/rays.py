@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from nerfcomp.cameras import (
     Camera,
     PixelPositions,
+    camera_on,
     lens_error,
     look_at,
     make_camera,
@@ -28,6 +29,8 @@ __all__ = [
     "PixelPositions",
     "RayBatch",
     "Rays",
+    "ViewBatch",
+    "camera_on",
     "camera_rays",
     "image_rays",
     "lens_error",
@@ -72,6 +75,7 @@ class RayBatch(NamedTuple):
         height: Rows of the image when the rays are one whole image in row-major order, else 0.
         width: Columns of that image, else 0.
         name: File name of that image, else empty.
+        camera: The one view of that image, for fields that draw it as a whole.
     """
 
     rays: Rays
@@ -80,6 +84,19 @@ class RayBatch(NamedTuple):
     height: int = 0
     width: int = 0
     name: str = ""
+    camera: Camera | None = None
+
+
+class ViewBatch(NamedTuple):
+    """Whole views that a datamodule hands to a module.
+
+    Attributes:
+        camera: B views.
+        rgb: (B, H, W, 3) uint8, over the background of the scene.
+    """
+
+    camera: Camera
+    rgb: Tensor
 
 
 def camera_rays(

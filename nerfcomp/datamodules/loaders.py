@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nerfcomp.rays import Camera, RayBatch, Rays, camera_rays, image_rays
+from nerfcomp.readers.posed import select_views
 from nerfcomp.readers.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -184,7 +185,8 @@ class ViewLoader:
         rays = image_rays(camera, index, scene.near, scene.far, scene.ndc)
         background = self.background.to(scene.images.device).expand(camera.height * camera.width, 3)
         rgb = over_background(scene.images[index].view(-1, 4), background)
-        return RayBatch(rays, rgb, background, camera.height, camera.width, scene.names[index])
+        only = select_views(camera, [index])
+        return RayBatch(rays, rgb, background, camera.height, camera.width, scene.names[index], only)
 
 
 def blank_batch(device: torch.device) -> RayBatch:

@@ -5,11 +5,14 @@ import torch
 from nerfcomp.descriptions import Description, checked_class
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields.base import RadianceField
+from nerfcomp.fields.light_field import LightField
 from nerfcomp.fields.nerf import NeRFField
 from nerfcomp.fields.ngp import NGPField
 
 _PACKAGE = "nerfcomp.fields"
-_FIELDS: dict[str, type[RadianceField]] = {f"{_PACKAGE}.{cls.__name__}": cls for cls in (NGPField, NeRFField)}
+_FIELDS: dict[str, type[RadianceField]] = {
+    f"{_PACKAGE}.{cls.__name__}": cls for cls in (NGPField, NeRFField, LightField)
+}
 _MOST_WEIGHTS = 2**28
 
 

@@ -1,28 +1,25 @@
 """Training a radiance field from images: the teacher."""
 
-import logging
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nerfcomp.fields import RadianceField
-from nerfcomp.modules.base import FieldModule, OptimizerFactory, SchedulerFactory, gather_rows
+from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.optim import GridAdam
-from nerfcomp.pipeline import DESCRIPTION_KEY, SceneInfo, TrainedField, describe, read_trained, render_view
-from nerfcomp.pipeline.report import ViewResult, mean_result, write_csv, write_json
+from nerfcomp.pipeline import SceneInfo, TrainedField, read_trained
 from nerfcomp.rays import RayBatch, Rays
 from nerfcomp.rendering import Rendered, Sampler, render
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from nerfcomp.rendering.metrics import psnr
 from nerfcomp.rendering.visibility import affordable_samples
 
-logger = logging.getLogger(__name__)
 _RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
 
 
-class NeRFModule(FieldModule):
+class NeRFModule(EvaluatedModule):
     """A radiance field trained on rays with known colours.
 
     Args:
@@ -58,7 +55,6 @@ class NeRFModule(FieldModule):
         self.opacity_weight = opacity_weight
         self.distortion_weight = distortion_weight
         self.max_samples = max_samples
-        self.views: list[ViewResult] = []
         self.scene: SceneInfo | None = None
 
     def setup(self, stage: str) -> None:
@@ -82,10 +78,6 @@ class NeRFModule(FieldModule):
         """The field with all that rendering it needs."""
         assert self.scene is not None, "set up by the trainer"
         return TrainedField(self.field, self.sampler, self.scene)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe the field, so that the weights can be used without this run's configuration."""
-        checkpoint[DESCRIPTION_KEY] = describe(self.trained)
 
     def render_image(self, rays: Rays, background: Tensor) -> Rendered:
         """Render rays without gradients; background (3,) or (N, 3)."""
@@ -122,44 +114,3 @@ class NeRFModule(FieldModule):
         self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)
         return out
-
-    def _view_step(self, batch: RayBatch) -> dict[str, Rendered]:
-        if batch.height == 0:  # another rank has one more view than this one
-            return {}
-        rendered, result = render_view(self.trained, batch)
-        self.views.append(result)
-        return {"rendered": rendered}
-
-    def validation_step(self, batch: RayBatch) -> dict[str, Rendered]:
-        """Render one validation view."""
-        return self._view_step(batch)
-
-    def test_step(self, batch: RayBatch) -> dict[str, Rendered]:
-        """Render one test view."""
-        return self._view_step(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the mean over the views of all ranks."""
-        self._finish_views("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the mean and write ``results.json`` and ``per_image.csv`` into the run's folder."""
-        views = self._finish_views("test")
-        if self.trainer.is_global_zero and views:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
-            mean = mean_result(views)
-            write_json(folder / "results.json", {**mean._asdict(), "bytes": self._checkpoint_bytes()})
-            write_csv(folder / "per_image.csv", views)
-            logger.info("%d test views: PSNR %.3f dB, SSIM %.4f (%s)", *mean[:3], folder / "results.json")
-
-    def _finish_views(self, prefix: str) -> list[ViewResult]:
-        views = gather_rows(self.views)
-        self.views = []
-        if views:
-            mean = mean_result(views)
-            figures = {"psnr": mean.psnr, "ssim": mean.ssim, "seconds_per_image": mean.seconds}
-            self.log_dict({f"{prefix}/{key}": value for key, value in figures.items()}, rank_zero_only=False)
-        return views
-
-    def _checkpoint_bytes(self) -> int:
-        return sum(p.numel() * p.element_size() for p in self.field.parameters())

@@ -28,6 +28,7 @@ from nerfcomp.codec import (
 )
 from nerfcomp.compression import plain_parameters
 from nerfcomp.errors import ContainerError
+from nerfcomp.fields import LightField
 from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
 from nerfcomp.pipeline.weights import SideQP, coded_tensors, sections_of, side_qps, weights_of
 
@@ -102,8 +103,10 @@ def encode_trained(trained: TrainedField, plan: BitPlan, provenance: Mapping[str
         The container; the same bytes for the same input.
 
     Raises:
-        ValueError: A value cannot be coded (not finite, or too large for its QP).
+        ValueError: A value cannot be coded (not finite, or too large for its QP), or a light field is not folded.
     """
+    if isinstance(trained.field, LightField) and trained.field.batch_norm:
+        raise ValueError("A light field is coded without its batch normalisation: call `folded` on it first.")
     sections = sections_of(trained.field)
     tensors: dict[str, np.ndarray | Quantized] = {}
     storage: dict[str, Storage] = {}

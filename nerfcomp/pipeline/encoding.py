@@ -8,8 +8,10 @@ import torch
 from nerfcomp.codec import Container, to_bytes
 from nerfcomp.compression import largest_passing
 from nerfcomp.errors import NerfcompError
+from nerfcomp.fields import LightField
 from nerfcomp.pipeline.bitstream import BitPlan, decode_trained, encode_trained, uniform_plan
 from nerfcomp.pipeline.evaluate import evaluate_views
+from nerfcomp.pipeline.light_fields import folded, view_sensitivity
 from nerfcomp.pipeline.plan import field_sensitivity, plan_bits
 from nerfcomp.pipeline.report import mean_result
 from nerfcomp.pipeline.trained import TrainedField
@@ -42,7 +44,8 @@ class Planner:
     def __init__(self, trained: TrainedField, uniform: bool, side: SideQP = SideQP()) -> None:
         self.trained = trained
         self.side = side
-        self.sensitivity: dict[str, torch.Tensor] | None = None if uniform else field_sensitivity(trained)
+        measure = view_sensitivity if isinstance(trained.field, LightField) else field_sensitivity
+        self.sensitivity: dict[str, torch.Tensor] | None = None if uniform else measure(trained)
 
     def plan(self, qp: int) -> BitPlan:
         """Plan at a QP."""
@@ -75,6 +78,7 @@ def encode_for(
     """
     if target.target_bytes is not None and target.max_psnr_drop is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
+    trained = folded(trained)
     if trained.qp is not None:
         if target.target_bytes is not None or target.max_psnr_drop is not None:
             raise NerfcompError("The weights of this field are quantized already; set the limit where that is done.")

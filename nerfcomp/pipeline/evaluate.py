@@ -14,6 +14,7 @@ from nerfcomp.files import atomic_write
 from nerfcomp.pipeline.report import ViewResult
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.rays import RayBatch, image_rays
+from nerfcomp.readers.posed import select_views
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered
 from nerfcomp.rendering.metrics import image_quality
@@ -33,7 +34,8 @@ def view_batches(scene: Scene, background: Tensor) -> Iterator[RayBatch]:
         rgba = scene.images[view].reshape(-1, 4).float() / 255
         rgb = torch.lerp(background.expand(len(rgba), 3), rgba[:, :3], rgba[:, 3:])
         rays = image_rays(camera, view, scene.near, scene.far, scene.ndc)
-        yield RayBatch(rays, rgb, background.expand(len(rgba), 3), camera.height, camera.width, name)
+        only = select_views(camera, [view])
+        yield RayBatch(rays, rgb, background.expand(len(rgba), 3), camera.height, camera.width, name, only)
 
 
 def render_view(trained: TrainedField, batch: RayBatch) -> RenderedView:
@@ -47,7 +49,7 @@ def render_view(trained: TrainedField, batch: RayBatch) -> RenderedView:
         The rendering, and PSNR, SSIM and seconds.
     """
     start = time.perf_counter()
-    rendered = trained.render(batch.rays, batch.background)
+    rendered = trained.draw(batch)
     seconds = time.perf_counter() - start
     shape = (batch.height, batch.width, 3)
     quality = image_quality(rendered.rgb.float().reshape(shape), batch.rgb.to(rendered.rgb.device).reshape(shape))

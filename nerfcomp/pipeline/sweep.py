@@ -9,6 +9,7 @@ from nerfcomp.files import atomic_write
 from nerfcomp.pipeline.bitstream import encode_trained, fp32_bytes, read_nfc, write_nfc
 from nerfcomp.pipeline.encoding import Planner
 from nerfcomp.pipeline.evaluate import evaluate_views
+from nerfcomp.pipeline.light_fields import folded
 from nerfcomp.pipeline.report import mean_result, write_csv
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.readers.scene import Scene
@@ -60,6 +61,7 @@ def run_sweep(
     Returns:
         The field before encoding, then the points by rising QP.
     """
+    trained = folded(trained)
     known = read_points(folder / "sweep.csv")
     planner: Planner | None = None
     original = fp32_bytes(trained)

@@ -9,8 +9,8 @@ from torch import Tensor
 from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import ContainerError
-from nerfcomp.fields import RadianceField, build_field, describe_field
-from nerfcomp.rays import Camera, Rays
+from nerfcomp.fields import Bounds, LightField, RadianceField, build_field, describe_field
+from nerfcomp.rays import Camera, RayBatch, Rays, camera_on
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render_image
 
@@ -100,6 +100,12 @@ class SceneInfo(NamedTuple):
             self.width,
         )
 
+    @property
+    def bounds(self) -> Bounds:
+        """Between which distances light fields place points."""
+        fx, fy = self.intrinsics[:2]
+        return Bounds(self.near, self.far, (self.width / (2 * fx), self.height / (2 * fy)) if self.ndc else None)
+
 
 class TrainedField(NamedTuple):
     """A field, the sampler that knows its empty space, and the scene they were trained on.
@@ -136,6 +142,13 @@ class TrainedField(NamedTuple):
         """Let the sampler find out what is empty, where that follows from the field; before pictures of new weights."""
         self.sampler.learn([self.field.coarse_density, self.field.density])
 
+    def draw(self, batch: RayBatch) -> Rendered:
+        """Render one whole view, without gradients; a light field sees its camera, every other field its rays."""
+        if not isinstance(self.field, LightField):
+            return self.render(batch.rays, batch.background)
+        assert batch.camera is not None, "whole views come with their cameras"
+        return draw_camera(self.field, self.scene, batch.camera)
+
     def _middles(self, rays: Rays) -> Samples:
         """Samples without jitter, whether training or not."""
         return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device), self.field.coarse_density)
@@ -148,6 +161,24 @@ class TrainedField(NamedTuple):
     def to(self, device: torch.device) -> "TrainedField":
         """Move field and sampler, in place."""
         return self._replace(field=self.field.to(device), sampler=self.sampler.to(device))
+
+
+@torch.no_grad()
+def draw_camera(field: LightField, scene: SceneInfo, camera: Camera) -> Rendered:
+    """Draw one view with a light field.
+
+    Args:
+        field: The light field; computes in evaluation mode.
+        scene: What it was trained on.
+        camera: One view, on any device.
+
+    Returns:
+        Colour (H W, 3), opacity 1 and depth 0, as a light field knows of neither.
+    """
+    training = field.training
+    rgb = field.eval().draw(camera_on(camera, field.aabb.device), scene.bounds)[0].flatten(1).T.float()
+    field.train(training)
+    return Rendered(rgb, rgb.new_zeros(len(rgb)), rgb.new_ones(len(rgb)))
 
 
 def describe(trained: TrainedField) -> dict[str, Any]:

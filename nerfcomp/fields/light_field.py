@@ -1,0 +1,224 @@
+"""Light fields: from the rays of a camera to its picture in one pass, without marching.
+
+R2L (Wang et al., ECCV 2022) feeds points along every ray to a deep residual network; MobileR2L (Cao et al., CVPR 2023)
+does so for every 8x8 or 12x12 block of pixels and lets transposed convolutions make the pixels.
+
+Notation: ``B`` views of ``H x W`` pixels in blocks of ``f x f``; ``h x w`` blocks; ``K`` points along the ray through
+the middle of a block; ``L`` octaves of the frequency encoding.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from nerfcomp.fields.base import RadianceField
+from nerfcomp.fields.batch_norm import BatchNorm
+from nerfcomp.fields.block_points import Bounds, block_points
+from nerfcomp.rays import Camera
+
+_MOST_BLOCKS = 1024
+_WIDEST = 2**14
+_LARGEST_FACTOR = 64
+
+
+class Residual(nn.Module):
+    """``x + norm(conv(gelu(norm(conv(x)))))`` with 1x1 convolutions.
+
+    Args:
+        width: Channels in and out.
+        inner: Channels in between.
+        batch_norm: Normalise after each convolution.
+    """
+
+    def __init__(self, width: int, inner: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, inner, 1)
+        self.norm1 = BatchNorm(inner) if batch_norm else nn.Identity()
+        self.conv2 = nn.Conv2d(inner, width, 1)
+        self.norm2 = BatchNorm(width) if batch_norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, width, h, w) to the same shape."""
+        inner = nn.functional.gelu(self.norm1(self.conv1(x)))
+        out: Tensor = x + self.norm2(self.conv2(inner))
+        return out
+
+
+class Stage(nn.Module):
+    """Transposed convolution that multiplies the resolution, then residual blocks.
+
+    Args:
+        channels: Channels in.
+        width: Channels out.
+        factor: Factor of the resolution.
+        kernel: Side of the kernel: ``factor`` keeps blocks apart, ``2 * factor`` lets them overlap.
+        inner: Inner channels of each residual block.
+        batch_norm: Whether the blocks normalise.
+    """
+
+    def __init__(
+        self, channels: int, width: int, factor: int, kernel: int, inner: Sequence[int], batch_norm: bool
+    ) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(channels, width, kernel, factor, (kernel - factor) // 2)
+        self.blocks = nn.ModuleList(Residual(width, inner_width, batch_norm) for inner_width in inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, h, w) to (B, width, factor h, factor w)."""
+        x = self.up(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class LightField(RadianceField):
+    """The student: points along the rays of blocks of pixels to pixels. The defaults are MobileR2L's for 8x8 blocks.
+
+    Args:
+        points_per_ray: K.
+        octaves: L; coordinates ``x`` go in as x, sin(x), cos(x), sin(2x), ..., cos(2^(L-1) x).
+        width: Channels of the body.
+        n_blocks: Residual blocks of the body.
+        factors: Factor of each up-sampling stage; their product is f.
+        kernels: Kernel of each stage's transposed convolution: its factor, or more by an even number.
+        tail_widths: Channels of each stage.
+        tail_blocks: Residual blocks of each stage.
+        inner_widths: Inner channels of every residual block, those of the body first; those of a block's width when
+            absent.
+        batch_norm: Normalise in the residual blocks, as training needs; without, the network is what `folded` makes.
+
+    Raises:
+        ValueError: A number out of range, or lists that do not fit together.
+    """
+
+    def __init__(
+        self,
+        points_per_ray: int = 8,
+        octaves: int = 6,
+        width: int = 256,
+        n_blocks: int = 29,
+        factors: Sequence[int] = (2, 2, 2),
+        kernels: Sequence[int] = (4, 4, 4),
+        tail_widths: Sequence[int] = (64, 64, 16),
+        tail_blocks: Sequence[int] = (2, 2, 2),
+        inner_widths: Sequence[int] | None = None,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        stages = list(zip(factors, kernels, tail_widths, tail_blocks, strict=True))
+        _check_sizes(points_per_ray=[points_per_ray], width=[width], factors=factors, tail_widths=tail_widths)
+        widths = [width] * n_blocks + [w for _, _, w, blocks in stages for _ in range(blocks)]
+        inner = list(widths if inner_widths is None else inner_widths)
+        if not (stages and 0 <= octaves <= 16 and len(inner) == len(widths) <= _MOST_BLOCKS):
+            raise ValueError(
+                f"A LightField of {octaves} octaves, {len(stages)} stages and {len(inner)} inner widths for "
+                f"{len(widths)} blocks cannot be built: 0 to 16 octaves, a stage and one width per block are needed."
+            )
+        _check_sizes(inner_widths=inner)
+        if any(kernel < factor or (kernel - factor) % 2 for factor, kernel, _, _ in stages):
+            raise ValueError(f"Kernels {kernels} do not fit factors {factors}: each must exceed its factor evenly.")
+        self.arguments = {
+            "points_per_ray": points_per_ray,
+            "octaves": octaves,
+            "width": width,
+            "n_blocks": n_blocks,
+            "factors": list(factors),
+            "kernels": list(kernels),
+            "tail_widths": list(tail_widths),
+            "tail_blocks": list(tail_blocks),
+            "inner_widths": inner,
+            "batch_norm": batch_norm,
+        }
+        self.points_per_ray = points_per_ray
+        self.octaves = octaves
+        self.batch_norm = batch_norm
+        self.factor = math.prod(factors)
+        if self.factor > _LARGEST_FACTOR:
+            raise ValueError(f"Factors {factors} multiply the resolution by {self.factor}; at most {_LARGEST_FACTOR}.")
+        self.head = nn.Conv2d(3 * points_per_ray * (2 * octaves + 1), width, 1)
+        left = iter(inner)
+        self.body = nn.ModuleList(Residual(width, next(left), batch_norm) for _ in range(n_blocks))
+        self.tail = nn.ModuleList()
+        for factor, kernel, stage_width, blocks in stages:
+            self.tail.append(Stage(width, stage_width, factor, kernel, list(islice(left, blocks)), batch_norm))
+            width = stage_width
+        self.rgb = nn.Conv2d(width, 3, 1)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Draw the picture.
+
+        Args:
+            points: (B, 3 K, h, w) in the space that is marched (world units, or NDC): x, y and z of the first point,
+                then of the second, ...
+
+        Returns:
+            (B, 3, f h, f w) in [0, 1].
+        """
+        x = start = nn.functional.gelu(self.head(self.encode(points)))
+        for block in self.body:
+            x = block(x)
+        x = x + start
+        for stage in self.tail:
+            x = stage(x)
+        return torch.sigmoid(self.rgb(x))
+
+    def draw(self, camera: Camera, bounds: Bounds, jitter: Tensor | None = None) -> Tensor:
+        """Draw views of any size.
+
+        Args:
+            camera: B views of H x W pixels.
+            bounds: Near, far and frustum of the scene.
+            jitter: (K,) in [0, 1], place of each point in its part of the ray; the middle when absent.
+
+        Returns:
+            (B, 3, H, W) in [0, 1].
+        """
+        pictures: Tensor = self(block_points(camera, self.factor, self.points_per_ray, bounds, jitter))
+        return pictures[:, :, : camera.height, : camera.width]
+
+    def encode(self, points: Tensor) -> Tensor:
+        """Move points (B, 3 K, h, w) into the cube [-1, 1]^3 and encode them as (B, 3 K (2 L + 1), h, w)."""
+        middle, reach = self.aabb.mean(0), (self.aabb[1] - self.aabb[0]) / 2
+        scale, shift = (1 / reach).repeat(self.points_per_ray), (-middle / reach).repeat(self.points_per_ray)
+        x = points * scale[:, None, None] + shift[:, None, None]
+        waves = [wave for octave in range(self.octaves) for wave in ((x * 2**octave).sin(), (x * 2**octave).cos())]
+        return torch.cat([x, *waves], 1)
+
+    @property
+    def residuals(self) -> list[Residual]:
+        """All residual blocks, in the order of ``inner_widths``."""
+        return [module for module in self.modules() if isinstance(module, Residual)]
+
+    def folded(self) -> "LightField":
+        """The same function of the picture without batch normalisation, which the convolutions before it take over.
+
+        Returns:
+            A light field with ``batch_norm=False``, for use and not for training.
+        """
+        twin = LightField(**{**self.arguments, "batch_norm": False}).to(self.aabb.device)
+        state = {key: value for key, value in self.state_dict().items() if ".norm" not in key}
+        twin.load_state_dict(state)
+        for mine, other in zip(self.residuals, twin.residuals, strict=True):
+            for norm, conv in ((mine.norm1, other.conv1), (mine.norm2, other.conv2)):
+                if isinstance(norm, BatchNorm):
+                    fold_norm(norm, conv)
+        return twin.eval()
+
+
+@torch.no_grad()
+def fold_norm(norm: BatchNorm, conv: nn.Conv2d) -> None:
+    """Let a convolution do what it did followed by a normalisation with running statistics, in place."""
+    assert norm.running_mean is not None and norm.running_var is not None and conv.bias is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    conv.weight.mul_(scale[:, None, None, None])
+    conv.bias.copy_(norm.bias + (conv.bias - norm.running_mean) * scale)
+
+
+def _check_sizes(**sizes: Sequence[int]) -> None:
+    """Refuse numbers of channels that are not whole, not positive or huge; a file may ask for anything."""
+    for name, values in sizes.items():
+        if not all(type(value) is int and 1 <= value <= _WIDEST for value in values):
+            raise ValueError(f"{name} is {list(values)[:8]}; whole numbers from 1 to {_WIDEST} are needed.")
