@@ -64,6 +64,17 @@ def scene_on(scene: Scene, device: torch.device) -> Scene:
     )
 
 
+def middle(length: int, fraction: float) -> tuple[int, int]:
+    """First and one behind the last pixel of the middle part of an edge.
+
+    >>> middle(400, 0.5), middle(5, 1.0), middle(3, 0.01)
+    ((100, 300), (0, 5), (1, 2))
+    """
+    kept = max(1, min(length, round(length * fraction)))
+    first = (length - kept) // 2
+    return first, first + kept
+
+
 class RandomRayLoader:
     """Random rays of all views, drawn from nothing but the seed and the number of the step.
 
@@ -81,6 +92,8 @@ class RandomRayLoader:
         seed: Another seed gives another sequence of batches.
         rank: Rank of this process.
         world_size: Number of processes.
+        precrop_steps: Until this step pixels come from the middle of the views only.
+        precrop_fraction: Part of height and width that is the middle, in (0, 1].
     """
 
     def __init__(
@@ -94,10 +107,14 @@ class RandomRayLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        precrop_steps: int = 0,
+        precrop_fraction: float = 0.5,
     ) -> None:
         self.scene = scene
         self.batch_size = batch_size
         self.length = length
+        self.precrop_steps = precrop_steps
+        self.precrop_fraction = precrop_fraction
         self.next_step = next_step
         self.background = background
         self.sampling = sampling
@@ -125,7 +142,8 @@ class RandomRayLoader:
 
         chosen = generator.integers(views, size=1 if self.sampling == "one_image" else size)
         view = mine_of(np.broadcast_to(chosen, size).copy())
-        y, x = mine_of(generator.integers(height, size=size)), mine_of(generator.integers(width, size=size))
+        fraction = self.precrop_fraction if step < self.precrop_steps else 1.0
+        y, x = (mine_of(generator.integers(*middle(edge, fraction), size=size)) for edge in (height, width))
         if self.background is None:
             background = mine_of(generator.random((size, 3), dtype=np.float32))
         else:
@@ -137,7 +155,12 @@ class RandomRayLoader:
     def state_dict(self) -> dict[str, Any]:
         """What the draws depend on, besides the step."""
         rays_per_step = self.batch_size * self.world_size
-        return {"seed": self.seed, "rays_per_step": rays_per_step, "sampling": self.sampling}
+        return {
+            "seed": self.seed,
+            "rays_per_step": rays_per_step,
+            "sampling": self.sampling,
+            **({"precrop_steps": self.precrop_steps} if self.precrop_steps else {}),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Warn when a resumed run will not draw what the interrupted run would have drawn."""

@@ -29,6 +29,9 @@ class RayDataModule(SceneDataModule):
         seed: Seed of the draws. Batch s depends on this and s alone.
         steps_per_epoch: Steps that Lightning counts as an epoch; validation and epoch-wise schedules go by it.
         val_views: Use this many validation views, evenly spread; all when absent. Test always uses all.
+        precrop_steps: During so many first steps pixels come from the middle of the training views only, where the
+            object is; a network that sees mostly background may get stuck with nothing else.
+        precrop_fraction: Part of height and width that is the middle.
         images_on_device: Keep the images on the accelerator and make rays there, which saves a copy per step. Turn off
             for scenes that do not fit beside the model. On CPUs there is no difference.
 
@@ -45,6 +48,8 @@ class RayDataModule(SceneDataModule):
         seed: int = 0,
         steps_per_epoch: int = 1000,
         val_views: int | None = None,
+        precrop_steps: int = 0,
+        precrop_fraction: float = 0.5,
         images_on_device: bool = True,
     ) -> None:
         super().__init__(reader)
@@ -58,6 +63,10 @@ class RayDataModule(SceneDataModule):
         self.seed = seed
         self.steps_per_epoch = steps_per_epoch
         self.val_views = val_views
+        if precrop_steps < 0 or not 0.0 < precrop_fraction <= 1.0:
+            raise ValueError(f"Cannot crop to {precrop_fraction} for {precrop_steps} steps; need a part in (0, 1].")
+        self.precrop_steps = precrop_steps
+        self.precrop_fraction = precrop_fraction
         self.images_on_device = images_on_device
 
     def split(self, split: Split) -> Scene:
@@ -85,6 +94,8 @@ class RayDataModule(SceneDataModule):
             self.seed,
             rank,
             world_size,
+            self.precrop_steps,
+            self.precrop_fraction,
         )
 
     def val_dataloader(self) -> ViewLoader:

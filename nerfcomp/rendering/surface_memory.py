@@ -41,7 +41,9 @@ class SurfaceMemory(nn.Module):
     def record(self, samples: Samples, alpha: Tensor, aabb: Tensor) -> None:
         """Remember the opacities (M,) of M samples, in the box ``aabb`` (2, 3)."""
         density = -torch.log1p(-alpha.clamp(max=0.9999)) / samples.dt
-        self.density.scatter_reduce_(0, self._cells(samples, aabb), density, "mean")
+        cells, inverse, counts = torch.unique(self._cells(samples, aabb), return_inverse=True, return_counts=True)
+        total = torch.zeros(len(cells), device=alpha.device).index_add_(0, inverse, density)
+        self.density[cells] = (self.density[cells] + total) / (1 + counts)
 
     @torch.no_grad()
     def lit(self, samples: Samples, aabb: Tensor) -> Samples:

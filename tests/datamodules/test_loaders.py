@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nerfcomp.datamodules.loaders import RandomRayLoader, Sampling, ViewLoader, over_background
-from nerfcomp.rays import RayBatch, camera_rays
+from nerfcomp.rays import RayBatch, camera_rays, project
 from tests.tiny import TinyReader
 
 WHITE = torch.ones(3)
@@ -40,6 +40,17 @@ def test_over_background_by_hand() -> None:
     blend = [1.0 * 0.4 + 0.5 * 0.6, 0.0 * 0.4 + 1.0 * 0.6, 0.2 * 0.4 + 0.0 * 0.6]
     expected = torch.tensor([[1.0, 0.0, 0.2], [0.0, 0.5, 1.0], blend])
     torch.testing.assert_close(over_background(rgba, background), expected)
+
+
+def test_first_steps_see_the_middle_only() -> None:
+    scene = TinyReader(size=8).read("train")
+    drawn = RandomRayLoader(scene, 512, 10, lambda: 0, WHITE, "one_image", precrop_steps=3, precrop_fraction=0.5)
+    inner = {(y, x) for y in range(2, 6) for x in range(2, 6)}
+    for step, expected in ((2, inner), (3, {(y, x) for y in range(8) for x in range(8)})):
+        rays = drawn.draw(step).rays
+        view = int((scene.camera.c2w[:, :, 3] - rays.origins[0]).norm(dim=1).argmin())
+        pixels = project(scene.camera, torch.full((512,), view), rays.origins + rays.directions)
+        assert {(round(y), round(x)) for x, y in zip(pixels.x.tolist(), pixels.y.tolist())} == expected
 
 
 def test_rays_and_colours_belong_to_the_same_pixel() -> None:
