@@ -6,6 +6,7 @@ header carries the descriptions of field, sampler and scene, so that a file rend
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,13 @@ def quantize_parameter(plan: BitPlan, name: str, parameter: Tensor) -> Quantized
     return quantize(values, qp, price=price, sensitivity=sensitivity.clamp(min=_LEAST * mean).numpy(), name=name)
 
 
+def quantize_parameters(plan: BitPlan, parameters: Mapping[str, Tensor]) -> dict[str, Quantized]:
+    """Quantize parameters side by side: the search for levels lets other threads run."""
+    with ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1)) as pool:
+        jobs = {name: pool.submit(quantize_parameter, plan, name, values) for name, values in parameters.items()}
+        return {name: job.result() for name, job in jobs.items()}
+
+
 def quantize_field(trained: TrainedField, plan: BitPlan) -> TrainedField:
     """Give every parameter, in place, the value that a decoder would give it.
 
@@ -110,8 +118,8 @@ def encode_trained(trained: TrainedField, plan: BitPlan, provenance: Mapping[str
     sections = sections_of(trained.field)
     tensors: dict[str, np.ndarray | Quantized] = {}
     storage: dict[str, Storage] = {}
-    for name, values in coded_tensors(trained.field).items():
-        tensors[name] = quantize_parameter(plan, name, values)
+    for name, quantized in quantize_parameters(plan, coded_tensors(trained.field)).items():
+        tensors[name] = quantized
         storage[name] = Storage(sections[name], plan.qp[name])
     if trained.sampler.carried:
         tensors[OCCUPANCY] = trained.sampler.occupied.cpu().numpy()

@@ -92,18 +92,23 @@ def plot_sweep(points: Sequence[SweepPoint], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     coded = [point for point in points if point.qp != "fp32"]
     figure, axes = pyplot.subplots(figsize=(6.4, 4.2), dpi=120, layout="constrained")
     axes.plot([p.bytes / 1000 for p in coded], [p.psnr for p in coded], marker="o", label="decoded file")
     for point in coded:
         label = f"QP {point.qp}, {point.ratio:.0f}x"
-        axes.annotate(label, (point.bytes / 1000, point.psnr), xytext=(6, -10), textcoords="offset points", fontsize=8)
+        place = (point.bytes / 1000, point.psnr)
+        axes.annotate(label, place, (2, -4), textcoords="offset points", fontsize=8, rotation=-40, va="top")
     for point in points:
         if point.qp == "fp32":
             axes.axhline(point.psnr, color="grey", linestyle="--", label=f"fp32, {point.bytes / 1e6:.1f} MB")
     axes.set(xscale="log", xlabel="file size (kB, everything counted)", ylabel=f"PSNR (dB, {points[0].views} views)")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.margins(x=0.1, y=0.12)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     with atomic_write(path) as temporary:
