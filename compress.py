@@ -17,6 +17,7 @@ from nerfcomp.codec import unwrap as nnc_streams
 from nerfcomp.errors import NerfcompError
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline import (
+    SceneInfo,
     evaluate_views,
     fp32_bytes,
     read_nfc,
@@ -25,6 +26,7 @@ from nerfcomp.pipeline import (
     write_nfc,
 )
 from nerfcomp.pipeline.encoding import Target, encode_for
+from nerfcomp.pipeline.nerf_pytorch import LAST_STEP, export_nerf, import_nerf
 from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.pipeline.report import format_table, mean_result, write_csv, write_json
 from nerfcomp.pipeline.sweep import plot_sweep, run_sweep
@@ -193,6 +195,52 @@ def export_ngp_pl(ckpt: Path, out: Path, padding: Literal[8, 16] = 16, force: bo
     report(format_table(["checkpoint", "bytes"], [[str(out), out.stat().st_size]]))
 
 
+def import_nerf_pytorch(
+    ckpt: Path,
+    out: Path,
+    reader: SceneReader,
+    n_samples: int = 64,
+    n_importance: int = 128,
+    lindisp: bool = False,
+    background: Literal["white", "black"] = "white",
+    force: bool = False,
+) -> None:
+    """Turn a .tar of nerf-pytorch, or a .ckpt of nerf_pl, into a checkpoint of ours.
+
+    Args:
+        ckpt: The checkpoint.
+        out: Checkpoint to write.
+        reader: The scene, of which the file knows nothing. nerf-pytorch marches synthetic scenes from 2 to 6: give
+            ``--reader.near 2 --reader.far 6``.
+        n_samples: Samples of the first pass, N_samples in nerf-pytorch.
+        n_importance: Samples that the second pass adds, N_importance in nerf-pytorch.
+        lindisp: Take the first samples at equal steps of 1 / distance.
+        background: Colour behind scenes with alpha; what is opaque has black.
+        force: Overwrite ``out``.
+    """
+    refuse_overwrite(out, force)
+    scene = reader.read("train")
+    white = 1.0 if background == "white" and scene.has_alpha else 0.0
+    sampler = rendering.HierarchicalSampler(n_samples, n_importance, lindisp, cascades=1 if scene.ndc else 2)
+    trained = import_nerf(ckpt, SceneInfo.from_scene(scene, (white, white, white)), sampler)
+    write_checkpoint(trained, out)
+    report(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))
+
+
+def export_nerf_pytorch(ckpt: Path, out: Path, step: int = LAST_STEP, force: bool = False) -> None:
+    """Turn a checkpoint or .nfc file of ours into a .tar of nerf-pytorch, with a fresh optimizer.
+
+    Args:
+        ckpt: Checkpoint of ``train.py``, or a .nfc file, of a vanilla NeRF.
+        out: File to write; nerf-pytorch takes the last by name, such as 200000.tar.
+        step: Training steps that nerf-pytorch shall count from.
+        force: Overwrite ``out``.
+    """
+    refuse_overwrite(out, force)
+    export_nerf(read_trained(ckpt), out, step)
+    report(format_table(["checkpoint", "bytes"], [[str(out), out.stat().st_size]]))
+
+
 def section_bytes(file: Path) -> dict[str, int]:
     """Bytes of each section of a .nfc file; nothing for other files."""
     if file.suffix != ".nfc":
@@ -219,7 +267,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the subcommand that ``args`` (the command line when absent) name."""
     functions: tuple[Callable[..., None], ...] = (
         *(encode, decode, evaluate, info, unwrap, sweep),
-        *(import_ngp_pl, export_ngp_pl),
+        *(import_ngp_pl, export_ngp_pl, import_nerf_pytorch, export_nerf_pytorch),
     )
     commands: dict[str, Any] = {function.__name__: function for function in functions}
     auto_cli(commands, args=None if args is None else list(args), as_positional=False)

@@ -75,12 +75,12 @@ def to_nerf_pytorch(trained: TrainedField, step: int = LAST_STEP) -> NerfCheckpo
     )
 
 
-def import_file(path: str | Path, scene: SceneInfo, sampler: HierarchicalSampler | None = None) -> TrainedField:
+def import_nerf(path: str | Path, scene: SceneInfo, sampler: HierarchicalSampler | None = None) -> TrainedField:
     """Read a checkpoint file; see `from_nerf_pytorch`."""
     return from_nerf_pytorch(read_nerf_pytorch(path), scene, sampler)
 
 
-def export_file(trained: TrainedField, path: str | Path, step: int = LAST_STEP) -> None:
+def export_nerf(trained: TrainedField, path: str | Path, step: int = LAST_STEP) -> None:
     """Write a ``.tar`` file; see `to_nerf_pytorch`."""
     write_nerf_pytorch(path, to_nerf_pytorch(trained, step))
 

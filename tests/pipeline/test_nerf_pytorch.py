@@ -1,0 +1,116 @@
+"""A vanilla NeRF from nerf-pytorch's file to ours and back: the same pictures all the way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nerfcomp.errors import CheckpointError
+from nerfcomp.fields import NeRFField, NGPField
+from nerfcomp.pipeline import (
+    SceneInfo,
+    TrainedField,
+    decode_trained,
+    encode_trained,
+    read_checkpoint,
+    uniform_plan,
+    write_checkpoint,
+)
+from nerfcomp.pipeline.nerf_pytorch import export_nerf, from_nerf_pytorch, import_nerf, to_nerf_pytorch
+from nerfcomp.rays import Rays, image_rays
+from nerfcomp.readers import ProceduralReader
+from nerfcomp.readers.nerf_pytorch import read_nerf_pytorch, unpack_nerf_pytorch
+from nerfcomp.rendering import HierarchicalSampler
+from tests.nerf_reference import render_ray
+
+
+@pytest.fixture(scope="module")
+def scene() -> SceneInfo:
+    reader = ProceduralReader(image_size=8, n_train=3, n_val=1, n_test=1, supersampling=1)
+    return SceneInfo.from_scene(reader.read("train"))._replace(near=2.0, far=6.0)
+
+
+def field(**arguments: object) -> NeRFField:
+    torch.manual_seed(2)
+    made = NeRFField(**{"width": 32, **arguments})  # type: ignore[arg-type]
+    with torch.no_grad():
+        for network in made.networks:
+            network.density_layer.weight *= 30
+    return made
+
+
+def trained_field(scene: SceneInfo, **arguments: object) -> TrainedField:
+    sampler = HierarchicalSampler(resolution=16)
+    sampler.prepare(torch.tensor(scene.aabb))
+    made = field(**arguments)
+    made.set_aabb(torch.tensor(scene.aabb))
+    return TrainedField(made.eval(), sampler.eval(), scene)
+
+
+def test_exported_file_renders_the_same_picture_by_the_reference(scene: SceneInfo, tmp_path: Path) -> None:
+    trained = trained_field(scene)
+    export_nerf(trained, tmp_path / "200000.tar")
+    saved = torch.load(tmp_path / "200000.tar", weights_only=True)
+    assert saved["global_step"] == 200000
+    rays = image_rays(scene.camera, 1, scene.near, scene.far)
+    some = Rays(*(value[18:46:9] for value in rays))
+    found = trained.render(some).rgb
+    for row in range(len(found)):
+        expected = render_ray(
+            saved["network_fn_state_dict"],
+            saved["network_fine_state_dict"],
+            some.origins[row].double().numpy(),
+            some.directions[row].double().numpy(),
+            (2.0, 6.0),
+        )
+        np.testing.assert_allclose(found[row].numpy(), expected, atol=1e-5)
+
+
+def test_there_and_back(scene: SceneInfo, tmp_path: Path) -> None:
+    trained = trained_field(scene, fine_width=24)
+    export_nerf(trained, tmp_path / "a.tar", 77)
+    twin = import_nerf(tmp_path / "a.tar", scene)
+    assert read_nerf_pytorch(tmp_path / "a.tar").step == 77
+    assert twin.field.arguments == trained.field.arguments | {"position_frequencies": 10}
+    ours, theirs = trained.field.state_dict(), twin.field.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.mark.parametrize("arguments", [{"use_viewdirs": False}, {"fine": False}, {"depth": 3, "skips": [1]}])
+def test_other_architectures_come_back(scene: SceneInfo, arguments: dict[str, object]) -> None:
+    trained = trained_field(scene, **arguments)
+    twin = from_nerf_pytorch(to_nerf_pytorch(trained), scene)
+    x, d = torch.rand(9, 3), torch.nn.functional.normalize(torch.rand(9, 3), dim=1)
+    for ask in ("shade", "coarse_shade"):
+        a, b = (getattr(f, ask)(x, d, torch.ones(9)) for f in (trained.field, twin.field))
+        assert torch.equal(a.rgb, b.rgb) and torch.equal(a.alpha, b.alpha)
+
+
+def test_networks_of_different_depth_share_their_skips(scene: SceneInfo) -> None:
+    trained = trained_field(scene, fine_depth=3, skips=[4])
+    assert isinstance(from_nerf_pytorch(to_nerf_pytorch(trained), scene).field, NeRFField)
+
+
+def test_networks_that_do_not_fit_together_are_refused(scene: SceneInfo) -> None:
+    parts = [to_nerf_pytorch(trained_field(scene, **a)) for a in ({}, {"skips": [2]}, {"position_frequencies": 5})]
+    for other in parts[1:]:
+        content = {"network_fn_state_dict": parts[0].coarse, "network_fine_state_dict": other.fine}
+        with pytest.raises(CheckpointError, match="Coarse and fine"):
+            from_nerf_pytorch(unpack_nerf_pytorch(content), scene)
+
+
+def test_other_fields_are_refused(scene: SceneInfo) -> None:
+    with pytest.raises(CheckpointError, match="NGPField"):
+        to_nerf_pytorch(trained_field(scene)._replace(field=NGPField(levels=1, log2_table_size=4)))
+
+
+def test_checkpoint_and_bitstream_carry_it(scene: SceneInfo, tmp_path: Path) -> None:
+    trained = trained_field(scene)
+    write_checkpoint(trained, tmp_path / "a.ckpt")
+    rays = image_rays(scene.camera, 0, scene.near, scene.far)
+    picture = trained.render(rays).rgb
+    assert torch.equal(read_checkpoint(tmp_path / "a.ckpt").render(rays).rgb, picture)
+    decoded = decode_trained(encode_trained(trained, uniform_plan(trained, -40)), trust=True)
+    assert isinstance(decoded.sampler, HierarchicalSampler)
+    assert (decoded.render(rays).rgb - picture).abs().max() < 0.05
