@@ -44,6 +44,8 @@ def main(args: Sequence[str], run: bool = True) -> LightningCLI:
     """
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     return callbacks.RunCLI(
         modules.FieldModule,
         datamodules.SceneDataModule,

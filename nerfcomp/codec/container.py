@@ -180,8 +180,8 @@ def read_container(
     """Read and check a ``.nfc`` file; see :func:`from_bytes` for the arguments.
 
     Raises:
-        ContainerError: As :func:`from_bytes`, with the file's name in front, or the file is larger than 2 GiB.
-        OSError: The file cannot be read.
+        ContainerError: As :func:`from_bytes`, with the file's name in front, or the file is missing, not
+            readable, or larger than 2 GiB.
 
     >>> read_container(__file__)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -189,11 +189,13 @@ def read_container(
     nerfcomp.errors.ContainerError: ...container.py: This is not a .nfc file: it starts with...
     """
     path = Path(path)
-    size = path.stat().st_size
-    if size > MAX_FILE:
-        raise ContainerError(f"{path}: {size} bytes is more than a .nfc file may have ({MAX_FILE}).")
     try:
+        size = path.stat().st_size
+        if size > MAX_FILE:
+            raise ContainerError(f"{size} bytes is more than a .nfc file may have ({MAX_FILE}).")
         return from_bytes(path.read_bytes(), classes, max_elements)
+    except OSError as error:
+        raise ContainerError(f"{path} cannot be read: {error.strerror}. Mend the path.") from error
     except ContainerError as error:
         raise ContainerError(f"{path}: {error}") from error
 

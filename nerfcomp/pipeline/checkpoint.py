@@ -36,8 +36,10 @@ def load_file(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is not a readable checkpoint of tensors and plain values: {reason}") from error
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint of tensors and plain values ({type(error).__name__}); nothing else is "
+            "ever loaded. Take one that `python train.py fit` wrote."
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; a checkpoint is a dictionary.")
     return content

@@ -63,6 +63,11 @@ def test_messages_name_the_file(tmp_path: Path) -> None:
         read_container(path)
 
 
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ContainerError, match=r"nowhere\.nfc cannot be read: No such file or directory"):
+        read_container(tmp_path / "nowhere.nfc")
+
+
 def test_huge_files_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.nfc"
     with open(path, "wb") as file:
