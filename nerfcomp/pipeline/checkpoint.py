@@ -37,8 +37,8 @@ def load_file(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} is not a readable checkpoint of tensors and plain values ({type(error).__name__}); nothing else is "
-            "ever loaded. Take one that `python train.py fit` wrote."
+            f"{path} is not a readable checkpoint of tensors and plain values ({type(error).__name__}); nothing else "
+            "is ever loaded. Take one that `python train.py fit` wrote."
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; a checkpoint is a dictionary.")
