@@ -4,8 +4,6 @@ nerf-pytorch's ``NNNNNN.tar`` is a dictionary with the training step, the parame
 network, and the state of one Adam over both. How large the networks are is nowhere said; it follows from the shapes.
 """
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ from torch import Tensor
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
 from nerfcomp.readers.nerf_pytorch_layout import NetworkShape, network_shape, parameter_order, renamed_nerf_pl
+from nerfcomp.readers.torch_file import load_torch_file
 
 _MOST_BYTES = 2**30  # a checkpoint of the usual networks has 14 MB, two thirds of it the optimizer's
 _MOST_STEPS = 2**53
@@ -52,25 +51,8 @@ def read_nerf_pytorch(path: str | Path) -> NerfCheckpoint:
     Raises:
         CheckpointError: The file is missing, damaged, holds anything but tensors and plain values, or no vanilla NeRF.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"There is no nerf-pytorch checkpoint at {path}.")
-    try:
-        size = path.stat().st_size
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                size = sum(entry.file_size for entry in archive.infolist())
-        if size > _MOST_BYTES:
-            raise CheckpointError(f"{path} unpacks to {size:,} bytes; a vanilla NeRF has at most {_MOST_BYTES:,}.")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is not a torch file of tensors and plain values alone: {reason}. Save it again with the four "
-            "entries that nerf-pytorch writes."
-        ) from error
+    advice = "Save it again with the four entries that nerf-pytorch writes."
+    content = load_torch_file(Path(path), "nerf-pytorch checkpoint", _MOST_BYTES, advice)
     return unpack_nerf_pytorch(content, str(path))
 
 

@@ -5,8 +5,6 @@ roundings a build used for the levels' sizes follows from their length. The worl
 occupancy is a Morton-ordered bitfield with 128^3 cells per cascade.
 """
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +27,7 @@ from nerfcomp.readers.ngp_pl_layout import (
     split_matrices,
     split_rgb,
 )
+from nerfcomp.readers.torch_file import load_torch_file
 
 _MOST_BYTES = 2**30  # a slim checkpoint has 46 to 53 MB, a full one of 16 cascades some 300 MB
 
@@ -76,25 +75,8 @@ def read_ngp_pl(path: str | Path) -> NgpPlCheckpoint:
         CheckpointError: The file is missing, damaged, holds anything but tensors and plain values, or does not fit the
             one architecture that ngp_pl has.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"There is no ngp_pl checkpoint at {path}.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > _MOST_BYTES:
-            raise CheckpointError(
-                f"{path} unpacks to {unpacked:,} bytes; an ngp_pl checkpoint has at most {_MOST_BYTES:,}."
-            )
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} is not a torch file of tensors and plain values alone: {reason}. Save the model's state_dict with "
-            "a recent torch, or ngp_pl's slim checkpoint."
-        ) from error
+    advice = "Save the model's state_dict with a recent torch, or ngp_pl's slim checkpoint."
+    content = load_torch_file(Path(path), "ngp_pl checkpoint", _MOST_BYTES, advice)
     return unpack_ngp_pl(content, str(path))
 
 
