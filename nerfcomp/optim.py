@@ -44,6 +44,29 @@ class ExponentialDecay(LambdaLR):
         super().__init__(optimizer, lambda step: min(1.0, (step + 1) / (warmup_steps + 1)) * factor ** (step / steps))
 
 
+class StepDecay(LambdaLR):
+    """Learning rate that is multiplied with a factor every so many steps.
+
+    Args:
+        optimizer: Its rates are scaled.
+        total_steps: Steps of the run; of no matter here.
+        every: Steps between two changes.
+        factor: In [0, 1]; 0 means that the rate stays as it is.
+
+    Raises:
+        ValueError: A number outside its range.
+
+    >>> schedule = StepDecay(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=8.0), 5, every=2, factor=0.5)
+    >>> [schedule.lr_lambdas[0](step) * 8.0 for step in range(5)]
+    [8.0, 8.0, 4.0, 4.0, 2.0]
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, every: int = 20000, factor: float = 0.1) -> None:
+        if every < 1 or not 0.0 <= factor <= 1.0:
+            raise ValueError(f"StepDecay needs every >= 1 and a factor in [0, 1], got {every} and {factor}.")
+        super().__init__(optimizer, lambda step: (factor or 1.0) ** (step // every))
+
+
 class GridAdam(Optimizer):
     """Adam that leaves entries alone whose gradient is exactly 0, moments included.
 

@@ -4,7 +4,7 @@ from nerfcomp.compression.allocation import allocate_qp
 from nerfcomp.compression.hooks import WeightHook, bake, detach, linear_layers, plain_parameters
 from nerfcomp.compression.local_scaling import LocalScaling, named_scales
 from nerfcomp.compression.search import largest_passing
-from nerfcomp.compression.sensitivity import measure_sensitivity
+from nerfcomp.compression.sensitivity import measure_sensitivity, noise_sensitivity
 
 __all__ = [
     "LocalScaling",
@@ -16,5 +16,6 @@ __all__ = [
     "linear_layers",
     "measure_sensitivity",
     "named_scales",
+    "noise_sensitivity",
     "plain_parameters",
 ]

@@ -1,8 +1,8 @@
 """Local scaling adaptation (LSA): one trainable factor for each output row of a quantized weight.
 
 ``y = (s * W) x + b`` with the weight ``W`` (out, in) frozen at its quantized values and scales ``s`` (out, 1) that
-start at 1. A few numbers win back much of what coarse quantization lost (Haase et al., "Encoder optimizations for the NNR
-standard on neural network compression", ICIP 2021); ISO/IEC 15938-17 carries them and its decoders fold them.
+start at 1. A few numbers win back much of what coarse quantization lost (Haase et al., "Encoder optimizations for the
+NNR standard on neural network compression", ICIP 2021); ISO/IEC 15938-17 carries them and its decoders fold them.
 """
 
 import torch

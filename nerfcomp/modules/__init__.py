@@ -1,8 +1,9 @@
 """LightningModules: one training stage each."""
 
 from nerfcomp.modules.base import FieldModule
+from nerfcomp.modules.lsa import LSAModule
 from nerfcomp.modules.nerf import NeRFModule
 from nerfcomp.modules.teacher import TeacherModule
 from nerfcomp.modules.vanilla_nerf import VanillaNeRFModule
 
-__all__ = ["FieldModule", "NeRFModule", "TeacherModule", "VanillaNeRFModule"]
+__all__ = ["FieldModule", "LSAModule", "NeRFModule", "TeacherModule", "VanillaNeRFModule"]

@@ -37,9 +37,13 @@ class FieldModule(LightningModule):
         """Named losses of one batch, ``loss`` (their weighted sum) among them."""
         raise TypeError(f"{type(self).__name__} has no step.")
 
+    def make_optimizer(self) -> Optimizer:
+        """One optimizer over everything trainable."""
+        return self.optimizer(p for p in self.parameters() if p.requires_grad)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over everything trainable, with the schedule stepped per optimizer step."""
-        optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad)
+        optimizer = self.make_optimizer()
         if self.scheduler is None:
             return optimizer
         total = self.trainer.estimated_stepping_batches

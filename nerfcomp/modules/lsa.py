@@ -1,0 +1,165 @@
+"""Tuning what coarse quantization left: local scaling adaptation (LSA) of both networks at once."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nerfcomp.compression import LocalScaling, WeightHook, named_scales, plain_parameters
+from nerfcomp.fields import NeRFField
+from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.nerf import NeRFModule
+from nerfcomp.modules.vanilla_nerf import VanillaNeRFModule
+from nerfcomp.pipeline import DESCRIPTION_KEY, SceneInfo, TrainedField, quantize_field
+from nerfcomp.pipeline.encoding import Planner
+from nerfcomp.pipeline.start import read_start
+from nerfcomp.pipeline.weights import SideQP, coded_tensors, side_qps
+from nerfcomp.rays import RayBatch
+from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
+
+
+class LSAModule(VanillaNeRFModule):
+    """Quantize a trained field, then tune one factor per output row of its linear layers, and its biases.
+
+    Everything else is frozen. Any field with linear layers will do; field and sampler come from ``init_from``. A
+    vanilla NeRF is tuned like it is trained, both networks at once (see `VanillaNeRFModule`), other fields by the error
+    of their colours. Weights that ``init_from`` has quantized already stay as they are.
+
+    Args:
+        init_from: Checkpoint, ``.tar`` of nerf-pytorch or ``.nfc`` file to compress.
+        qp: Quality, as in ``compress.py encode``.
+        uniform: Give every weight this QP instead of spreading it by what the pictures feel.
+        scale_qp: QP of the factors.
+        bias_qp: QP of the biases.
+        tune_biases: Tune the biases, too.
+        bias_rate: Learning rate of the biases, relative to that of the factors.
+        hooks: What is tuned; `LocalScaling` when absent.
+        sampler: For files of nerf-pytorch, which say nothing of it: number and spacing of samples.
+        training_sampler: For a vanilla NeRF: places the samples of tuning, as in its training. What is empty it takes
+            from the networks.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the schedule from the optimizer and the total number of steps.
+        max_samples: Most samples per step; for a vanilla NeRF only with ``training_sampler``.
+        coarse_share: See `VanillaNeRFModule`.
+        empty_points: Likewise.
+        empty_weight: Likewise.
+        empty_margin: Likewise.
+    """
+
+    def __init__(
+        self,
+        init_from: str | None,
+        qp: int = -20,
+        uniform: bool = False,
+        scale_qp: int = -48,
+        bias_qp: int = -44,
+        tune_biases: bool = True,
+        bias_rate: float = 0.3,
+        hooks: list[WeightHook] | None = None,
+        sampler: HierarchicalSampler | None = None,
+        training_sampler: OccupancySampler | None = None,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        scheduler: SchedulerFactory | None = None,
+        max_samples: int = 2**13,
+        coarse_share: float = 0.25,
+        empty_points: int = 512,
+        empty_weight: float = 0.01,
+        empty_margin: float = 1.0,
+    ) -> None:
+        nothing = cast(Any, None)
+        super().__init__(
+            nothing,
+            cast(Any, sampler),
+            training_sampler,
+            optimizer,
+            scheduler,
+            max_samples,
+            coarse_share,
+            empty_points,
+            empty_weight,
+            empty_margin,
+            init_from,
+        )
+        self.qp = qp
+        self.uniform = uniform
+        self.side = SideQP(scale_qp, bias_qp)
+        self.tune_biases = tune_biases
+        self.bias_rate = bias_rate
+        self.hooks = [LocalScaling()] if hooks is None else hooks
+        self.qps: dict[str, int] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take the scene from the datamodule and the field from ``init_from``; quantize it when tuning begins."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        red, green, blue = data.background.tolist()
+        self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
+        if self.field is None:
+            self._take_field(self.scene, begins=stage == "fit" and self.trainer.ckpt_path is None)
+
+    def _take_field(self, scene: SceneInfo, begins: bool) -> None:
+        """Read ``init_from``, hook its weights, quantize them if tuning begins here, and freeze what is not tuned."""
+        if self.init_from is None:
+            raise ValueError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
+        start = read_start(self.init_from, scene, self.sampler).to(self.trainer.strategy.root_device)
+        if not named_scales(start.field):
+            for hook in self.hooks:
+                hook.attach(start.field)
+        if begins:
+            start = self._quantized(start)
+        self.field, self.sampler = cast(NeRFField, start.field.train()), cast(Any, start.sampler.train())
+        self.qps = start.qp
+        for name, parameter in plain_parameters(self.field).items():
+            parameter.requires_grad_(self.tune_biases and parameter.dim() <= 1)
+
+    def _quantized(self, start: TrainedField) -> TrainedField:
+        """Quantize on rank zero; the others get its weights when they are wrapped, and its QPs here."""
+        qps = start.qp
+        if self.trainer.is_global_zero and qps is None:
+            start.learn_empty()
+            qps = quantize_field(start, Planner(start, self.uniform, self.side).plan(self.qp)).qp
+        elif qps is not None:
+            qps = side_qps(coded_tensors(start.field), self.side) | qps
+        return start._replace(qp=self.trainer.strategy.broadcast(qps))
+
+    @property
+    def trained(self) -> TrainedField:
+        """The field with its factors, and the QPs under which it is to be encoded."""
+        return super().trained._replace(qp=self.qps)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the QPs over."""
+        self.qps = dict(checkpoint[DESCRIPTION_KEY]["qp"])
+
+    def make_optimizer(self) -> Optimizer:
+        """Factors at the full rate, biases at their own."""
+        biases = {parameter for parameter in plain_parameters(self.field).values() if parameter.requires_grad}
+        optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad and p not in biases)
+        if biases:
+            rate = self.bias_rate * optimizer.defaults["lr"]
+            optimizer.add_param_group({"params": [p for p in self.parameters() if p in biases], "lr": rate})
+        return optimizer
+
+    def on_train_start(self) -> None:
+        """Find out where the quantized networks are empty."""
+        self.trained.learn_empty()
+        if self.training_sampler is None:
+            return
+        occupied = self.sampler.occupied[:1]
+        if self.training_sampler.occupied.shape != occupied.shape:
+            raise ValueError(
+                f"training_sampler needs one cascade of resolution {occupied.shape[-1]}, as the field's sampler has."
+            )
+        self.training_sampler.grid.set_aabb(self.field.aabb)
+        self.training_sampler.set_occupied(occupied)
+
+    def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """One step; what is empty stays so."""
+        out = self.step(batch)
+        self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
+        self.log("psnr", out["psnr"], prog_bar=True, logger=False)
+        return out
+
+    def step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Named losses of one batch of rays, with the figures that callbacks show."""
+        return super().step(batch) if isinstance(self.field, NeRFField) else NeRFModule.step(self, batch)
