@@ -14,6 +14,7 @@ from jsonargparse import auto_cli
 
 from nerfcomp.codec import read_container
 from nerfcomp.codec import unwrap as nnc_streams
+from nerfcomp.commands import bdrate, lsa, plot, with_names
 from nerfcomp.errors import NerfcompError
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline import (
@@ -267,10 +268,11 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the subcommand that ``args`` (the command line when absent) name."""
     functions: tuple[Callable[..., None], ...] = (
         *(encode, decode, evaluate, info, unwrap, sweep),
+        *(lsa, plot, bdrate),
         *(import_ngp_pl, export_ngp_pl, import_nerf_pytorch, export_nerf_pytorch),
     )
     commands: dict[str, Any] = {function.__name__: function for function in functions}
-    auto_cli(commands, args=None if args is None else list(args), as_positional=False)
+    auto_cli(commands, args=with_names(sys.argv[1:] if args is None else args), as_positional=False)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datamodules": {"pipeline", "readers", *RAYS},
     "modules": BELOW_SHELLS,
     "callbacks": BELOW_SHELLS,
+    "commands": {"modules", "datamodules", "callbacks", *BELOW_SHELLS},
 }
-LIGHTNING_FLOOR = {"datamodules", "modules", "callbacks"}
+LIGHTNING_FLOOR = {"datamodules", "modules", "callbacks", "commands"}
 LOADS_OPENMP = {"torch", "lightning", "numba", "kornia", "torchmetrics"}
 ABOVE_SCIENCE = {"lightning", "pytorch_lightning", "lightning_utilities", "jsonargparse", "yaml", "train", "compress"}
 

@@ -1,7 +1,7 @@
 """What happens at a time: pictures, videos, figures, checkpoints, the folder of a run."""
 
 from nerfcomp.callbacks.bitstream import BitstreamExport
-from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint, StepCheckpoint
 from nerfcomp.callbacks.images import ImageLogger
 from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.pseudo import PseudoDataWriter
@@ -19,6 +19,7 @@ __all__ = [
     "RunFolder",
     "RunLogger",
     "RunProgressBar",
+    "StepCheckpoint",
     "Throughput",
     "VideoRender",
 ]

@@ -3,14 +3,15 @@
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from nerfcomp.files import atomic_write
+from nerfcomp.pipeline import TrainedField, write_checkpoint
 
 _CHECK_STEPS = 50  # processes agree on the time only this often, as agreeing costs them a message
 
@@ -84,3 +85,28 @@ class RunCheckpoint(ModelCheckpoint):
         """Save what a crash or Ctrl-C interrupts; not with several processes, where one would wait for the others."""
         if trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+class StepCheckpoint(Callback):
+    """Keep the field as it was at chosen steps, hooks and all, as ``reconstructed/ckpt_step<n>.pt``.
+
+    Args:
+        every_n_steps: Steps between two of them.
+
+    Raises:
+        ValueError: If ``every_n_steps`` is below 1.
+    """
+
+    def __init__(self, every_n_steps: int) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"StepCheckpoint needs every_n_steps of at least 1, got {every_n_steps}.")
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write when it is time."""
+        step = trainer.global_step
+        if trainer.is_global_zero and step and step % self.every_n_steps == 0:
+            folder = Path(trainer.log_dir or trainer.default_root_dir) / "reconstructed"
+            write_checkpoint(cast(TrainedField, pl_module.trained), folder / f"ckpt_step{step}.pt")

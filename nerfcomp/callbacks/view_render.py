@@ -42,8 +42,9 @@ class ViewRender(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Render when it is time."""
-        if self.every_n_steps and trainer.global_step and trainer.global_step % self.every_n_steps == 0:
+        """Render when it is time, except at the last step."""
+        step = trainer.global_step
+        if self.every_n_steps and step % self.every_n_steps == 0 and 0 < step < trainer.estimated_stepping_batches:
             self.run(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

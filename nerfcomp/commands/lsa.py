@@ -1,0 +1,281 @@
+"""``compress.py lsa``: a trained NeRF to a bitstream, tuned, and back to a checkpoint."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+
+from nerfcomp.callbacks import (
+    MovieRender,
+    ResultFile,
+    RunCheckpoint,
+    RunLogger,
+    RunProgressBar,
+    StepCheckpoint,
+    Throughput,
+    ViewRender,
+)
+from nerfcomp.datamodules import RayDataModule
+from nerfcomp.errors import NerfcompError
+from nerfcomp.fields import NeRFField
+from nerfcomp.modules import LSAModule
+from nerfcomp.optim import StepDecay
+from nerfcomp.pipeline import (
+    SceneInfo,
+    TrainedField,
+    decode_trained,
+    evaluate_views,
+    fp32_bytes,
+    read_checkpoint,
+    read_nfc,
+    write_checkpoint,
+)
+from nerfcomp.pipeline.encoding import Planner, Target, encode_for, some_views
+from nerfcomp.pipeline.lsa_run import (
+    DatasetType,
+    LSAOptions,
+    StageResult,
+    measured,
+    read_options,
+    run_name,
+    stage_result,
+    write_bitstreams,
+    write_options,
+    write_reconstructed,
+    write_results,
+)
+from nerfcomp.pipeline.lsa_search import encode_within, qp_for_bytes, qp_for_drop, quantized_copy
+from nerfcomp.pipeline.report import format_table, mean_result
+from nerfcomp.pipeline.start import read_start
+from nerfcomp.pipeline.weights import SideQP
+from nerfcomp.readers import BlenderReader, LLFFReader, Scene, SceneReader
+from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
+
+logger = logging.getLogger("compress")
+_SEARCH_ITERATIONS = 300  # of tuning, before a QP is judged
+_HELD_VIEWS = 4
+_VAL_HOLD = {"blender": 25, "llff": 8}  # every so-manieth training view is held back from tuning
+
+
+def lsa(
+    root: str | None = None,
+    ckpt: str | None = None,
+    dataset_type: DatasetType = "blender",
+    nickname: str = "nerf",
+    out: Path = Path("runs"),
+    qp: int = -20,
+    lsa: bool = True,
+    epochs: int = 2,
+    n_iters: int = 1000,
+    learning_rate: float = 1e-3,
+    learning_rate_decay: float = 0.1,
+    save_every: int | None = None,
+    batch_size: int = 4096,
+    uniform: bool = False,
+    scale_qp: int = -48,
+    bias_qp: int = -44,
+    tune_biases: bool = True,
+    target_bytes: int | None = None,
+    max_psnr_drop: float | None = None,
+    downscale: int | None = None,
+    test_views: int | None = None,
+    movie_frames: int = 40,
+    movie_scale: float = 0.5,
+    disparity: bool = False,
+    resume: Path | None = None,
+) -> None:
+    """Compress a trained NeRF: quantize, tune scales (LSA), encode, decode, measure, write it back.
+
+    Args:
+        root: Folder of the scene.
+        ckpt: Checkpoint of nerf-pytorch (.tar), of nerf_pl or of ours, or a .nfc file.
+        dataset_type: Format of the scene: ``blender`` (such as lego) or ``llff`` (such as fern).
+        nickname: Part of the name of the run's folder.
+        out: Where that folder is made.
+        qp: Quality, like a video codec's QP: -10 makes small files, -40 good ones.
+        lsa: Tune scales after quantization.
+        epochs: Number of epochs of ``n_iters`` iterations.
+        n_iters: Iterations of an epoch.
+        learning_rate: First learning rate of the scales.
+        learning_rate_decay: Factor of the learning rate from one epoch to the next; 0 for none.
+        save_every: Iterations between intermediate models, films and pictures; only at the end when absent.
+        batch_size: Most rays of an iteration.
+        uniform: Give every weight the same QP instead of spreading it by what the pictures feel.
+        scale_qp: QP of the scales.
+        bias_qp: QP of the biases.
+        tune_biases: Tune the biases, too.
+        target_bytes: Search the finest quality whose file is at most this large, instead of taking ``qp``.
+        max_psnr_drop: Search the coarsest quality that loses at most this many dB on views held back from tuning.
+        downscale: Divide the images' width and height by this; 2 for blender, 8 for llff when absent.
+        test_views: Measure on this many test views, evenly spread; all when absent.
+        movie_frames: Frames of a film; 0 for no films.
+        movie_scale: Size of films relative to the images.
+        disparity: Write films of the disparity, too.
+        resume: Go on with the run in this folder; all other options are those that it was started with.
+    """
+    show(open_run(locals()))
+
+
+def open_run(given: Mapping[str, Any]) -> "LSARun":
+    """Make the folder of a new run, or open that of one to resume.
+
+    Args:
+        given: Arguments of `lsa` by name.
+
+    Raises:
+        NerfcompError: Something is missing or contradicts something else.
+    """
+    if given["resume"] is not None:
+        return LSARun(given["resume"], read_options(given["resume"]))
+    if given["root"] is None or given["ckpt"] is None:
+        raise NerfcompError("Name the scene with --root and the checkpoint with --ckpt, or a run with --resume.")
+    if given["target_bytes"] is not None and given["max_psnr_drop"] is not None:
+        raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
+    options = LSAOptions(**{key: given[key] for key in LSAOptions._fields})
+    run = LSARun(given["out"] / run_name(options, datetime.now()), options)
+    write_options(run.folder, options)
+    return run
+
+
+def show(run: "LSARun") -> None:
+    """Run, then show the table at the end."""
+    table = [[row.stage, row.psnr, row.drop, row.ssim, row.bytes, row.ratio] for row in run.run()]
+    logger.info(format_table(["stage", "psnr", "drop", "ssim", "bytes", "ratio"], table))
+    logger.info("%d test views, rendered from decoded files. Written to %s", len(run.test.names), run.folder)
+
+
+class LSARun:
+    """One run; a step whose result is there already is left out.
+
+    Args:
+        folder: Of the run.
+        options: What was asked for.
+    """
+
+    def __init__(self, folder: Path, options: LSAOptions) -> None:
+        torch.manual_seed(0)
+        self.folder = folder
+        self.options = options
+        self.reader = scene_reader(options)
+        train, test = self.reader.read("train"), self.reader.read("test")
+        self.test: Scene = test if options.test_views is None else some_views(test, options.test_views)
+        white = 1.0 if train.has_alpha else 0.0
+        self.scene = SceneInfo.from_scene(train, (white, white, white))
+        self.side = SideQP(options.scale_qp, options.bias_qp)
+        self.steps = options.epochs * options.n_iters if options.lsa else 0
+
+    def run(self) -> list[StageResult]:
+        """Do what is not done yet; returns the table at the end."""
+        forward = self.options.dataset_type == "llff"
+        sampler = HierarchicalSampler(64, 64 if forward else 128, cascades=1 if forward else 2)
+        original = read_start(self.options.ckpt, self.scene, sampler)
+        size, name = fp32_bytes(original), self.folder.name
+        fp32 = measured(self.folder, "fp32", original, self.test)
+        rows = [stage_result("fp32", fp32, fp32, size, size)]
+        start = self.folder / "checkpoints" / "quantized.ckpt"
+        if not start.exists():
+            write_checkpoint(self.quantize(original), start)
+        path = self.folder / "bitstream" / ("before_tuning.nfc" if self.steps else f"{name}.nfc")
+        if not path.exists():
+            self.encode(read_checkpoint(start), path)
+        mean = measured(self.folder, "quantized", read_nfc(path), self.test)
+        rows.append(stage_result("quantized", mean, fp32, size, path.stat().st_size))
+        if self.steps:
+            path = self.folder / "bitstream" / f"{name}.nfc"
+            if not path.exists():
+                self.encode(self.tune(start), path)
+            pictures = self.folder / f"testset_step{self.steps}"
+            mean = measured(self.folder, "tuned", read_nfc(path), self.test, pictures)
+            rows.append(stage_result("tuned", mean, fp32, size, path.stat().st_size))
+        write_reconstructed(read_nfc(path), self.folder, name)
+        write_results(self.folder, self.options, rows, {"test_views": len(self.test.names)})
+        return rows
+
+    def quantize(self, original: TrainedField) -> TrainedField:
+        """Choose QPs and give every weight the value that a decoder will see."""
+        original.learn_empty()
+        planner, options = Planner(original, self.options.uniform, self.side), self.options
+        qp = options.qp
+        if options.target_bytes is not None:
+            qp = qp_for_bytes(original, planner, options.target_bytes, tuned=self.steps > 0)
+        elif options.max_psnr_drop is not None:
+            held = some_views(self.reader.read("val"), _HELD_VIEWS)
+            best = mean_result(evaluate_views(original, held, "held-back views")).psnr
+            qp = qp_for_drop(lambda q: best - self.trial(original, planner, q, held), options.max_psnr_drop)
+        logger.info("Quantizing at QP %d", qp)
+        return quantized_copy(original, planner.plan(qp))
+
+    def trial(self, original: TrainedField, planner: Planner, qp: int, held: Scene) -> float:
+        """PSNR on held-back views of the decoded file after a little tuning at ``qp``."""
+        start = self.folder / "checkpoints" / "trial.ckpt"
+        write_checkpoint(quantized_copy(original, planner.plan(qp)), start)
+        trained = self.fit(start, min(_SEARCH_ITERATIONS, self.steps)) if self.steps else read_checkpoint(start)
+        start.unlink()
+        decoded = decode_trained(encode_for(trained, Target()), trust=True)
+        found = mean_result(evaluate_views(decoded, held, f"QP {qp}")).psnr
+        logger.info("QP %d: %.3f dB on held-back views after some tuning", qp, found)
+        return found
+
+    def tune(self, start: Path) -> TrainedField:
+        """Tune with everything that a person wants to see of it, going on where an earlier session stopped."""
+        options, last = self.options, self.folder / "checkpoints" / "last.ckpt"
+        callbacks: list[Callback] = [RunProgressBar(), Throughput(), ResultFile()]
+        if options.save_every is not None:
+            callbacks += [ViewRender(options.save_every, at_end=False), StepCheckpoint(options.save_every)]
+        if options.movie_frames:
+            scale, frames = options.movie_scale, options.movie_frames
+            callbacks.append(MovieRender(options.save_every, n_frames=frames, scale=scale, depth=options.disparity))
+        callbacks.append(RunCheckpoint())
+        return self.fit(start, self.steps, callbacks, last if last.exists() else None)
+
+    def fit(
+        self, start: Path, steps: int, callbacks: list[Callback] | None = None, resume: Path | None = None
+    ) -> TrainedField:
+        """Tune ``start`` for some steps; without callbacks nothing is shown or written."""
+        options = self.options
+        trained = read_checkpoint(start)
+        places = OccupancySampler(resolution=trained.sampler.occupied.shape[-1], n_steps=256)
+        module = LSAModule(
+            str(start),
+            scale_qp=options.scale_qp,
+            bias_qp=options.bias_qp,
+            tune_biases=options.tune_biases,
+            training_sampler=places if isinstance(trained.field, NeRFField) else None,
+            optimizer=lambda parameters: torch.optim.Adam(parameters, lr=options.learning_rate),
+            scheduler=lambda o, n: StepDecay(o, n, every=options.n_iters, factor=options.learning_rate_decay),
+        )
+        module.hparams.clear()  # they hold functions, which no checkpoint should
+        log = RunLogger(self.folder.name, str(self.folder.parent), "") if callbacks else False
+        trainer = Trainer(
+            max_steps=steps,
+            devices=1,
+            logger=log,
+            callbacks=callbacks,
+            enable_checkpointing=bool(callbacks),
+            enable_progress_bar=bool(callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=_HELD_VIEWS if callbacks else 0,
+            log_every_n_steps=max(1, min(50, steps // 10)),
+        )
+        data = RayDataModule(self.reader, options.batch_size, steps_per_epoch=min(options.n_iters, steps))
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        module.eval()
+        return module.trained
+
+    def encode(self, trained: TrainedField, path: Path) -> None:
+        """Write a quantized field and its bare streams."""
+        provenance = {"source": Path(self.options.ckpt).name, "qp": self.options.qp}
+        write_bitstreams(encode_within(trained, self.options.target_bytes, provenance), path)
+
+
+def scene_reader(options: LSAOptions) -> SceneReader:
+    """The reader of a run's scene; some training views are held back from tuning."""
+    hold = _VAL_HOLD[options.dataset_type]
+    if options.dataset_type == "llff":
+        return LLFFReader(options.root, factor=options.downscale or 8, val_hold=hold)
+    return BlenderReader(options.root, downscale=options.downscale or 2, val_hold=hold, near=2.0, far=6.0)

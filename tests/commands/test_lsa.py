@@ -1,0 +1,177 @@
+"""Whole runs of ``compress.py lsa`` on a scene of 16x16 pixels: what is in the folder, and going on after a stop."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+
+import compress
+from nerfcomp.callbacks import ResultFile
+from nerfcomp.errors import NerfcompError
+from nerfcomp.fields import NeRFField, RadianceField
+from nerfcomp.pipeline import SceneInfo, TrainedField, evaluate_views, read_checkpoint, read_nfc, write_checkpoint
+from nerfcomp.pipeline.report import mean_result
+from nerfcomp.pipeline.result_file import read_record
+from nerfcomp.readers import BlenderReader, ProceduralReader
+from nerfcomp.readers.blender_writer import write_blender
+from nerfcomp.readers.nerf_pytorch import read_nerf_pytorch
+from nerfcomp.rendering import HierarchicalSampler
+
+
+class Workspace:
+    """A scene and an untrained pair of networks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scene, self.ckpt = folder / "scene", folder / "pair.ckpt"
+        write_blender(ProceduralReader(image_size=32, n_train=26, n_val=1, n_test=2, supersampling=1), self.scene)
+        train = BlenderReader(self.scene, downscale=2, near=2.0, far=6.0).read("train")
+        torch.manual_seed(0)
+        field: RadianceField = NeRFField(depth=3, width=24, skips=[1], position_frequencies=3, direction_frequencies=2)
+        field.set_aabb(train.aabb)
+        sampler = HierarchicalSampler(8, 8, resolution=8)
+        sampler.prepare(train.aabb)
+        write_checkpoint(TrainedField(field, sampler, SceneInfo.from_scene(train)), self.ckpt)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("lsa"))
+
+
+@pytest.fixture
+def run(workspace: Workspace, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Callable[..., str]:
+    def call(*args: object, **options: Any) -> str:
+        defaults = {"ckpt": workspace.ckpt, "root": workspace.scene, "out": tmp_path, "n_iters": 3, "batch_size": 64}
+        chosen = {**defaults, "movie_frames": 2, "uniform": "true", **options} if "--resume" not in args else options
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            named = [str(part) for key, value in chosen.items() for part in (f"--{key}", value)]
+            compress.main(["lsa", *map(str, args), *named])
+        return caplog.text
+
+    return call
+
+
+def the_folder(tmp_path: Path) -> Path:
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    return folder
+
+
+def test_a_run_leaves_everything_behind(run: Callable[..., str], workspace: Workspace, tmp_path: Path) -> None:
+    text = run(qp=-18, save_every=3, nickname="tiny", disparity="true")
+    folder = the_folder(tmp_path)
+    name = folder.name
+    assert name[12:] == "_tiny_qp-18_e2_lr0p001_decay0p1_N3_blender" and name[:12].isdigit()
+    nfc = folder / "bitstream" / f"{name}.nfc"
+    assert {"before_tuning.nfc", f"{name}.nfc", f"{name}_small.nnc"} <= {p.name for p in nfc.parent.iterdir()}
+    movies = {f"step{step}_{kind}.mp4" for step in (3, 6) for kind in ("rgb", "disp")}
+    assert {path.name for path in (folder / "movies").iterdir()} == movies
+    for step in (3, 6):
+        assert [p.name for p in sorted((folder / f"testset_step{step}").iterdir())] == ["000.png", "001.png"]
+    assert len(read_record(folder / "result.txt").psnr) == 6
+    assert list(folder.glob("events.*"))
+    assert len(read_checkpoint(folder / "reconstructed" / "ckpt_step3.pt").qp or {}) == 42
+
+    results = json.loads((folder / "results.json").read_text())
+    assert [row["stage"] for row in results["stages"]] == ["fp32", "quantized", "tuned"]
+    assert results["stages"][2]["bytes"] == nfc.stat().st_size and "tuned" in text
+    test = BlenderReader(workspace.scene, downscale=2, near=2.0, far=6.0).read("test")
+    again = mean_result(evaluate_views(read_nfc(nfc), test)).psnr
+    assert results["stages"][2]["psnr"] == pytest.approx(again, abs=1e-9)
+
+
+def test_written_checkpoints_hold_what_is_decoded(run: Callable[..., str], tmp_path: Path) -> None:
+    run(qp=-18, movie_frames=0)
+    folder = the_folder(tmp_path)
+    decoded = dict(read_nfc(folder / "bitstream" / f"{folder.name}.nfc").field.named_parameters())
+    stem = folder / "reconstructed" / f"{folder.name}_reconstructed"
+    weights = torch.load(stem.with_suffix(".pt"), weights_only=True)
+    assert weights.keys() == decoded.keys()
+    assert all(torch.equal(weights[key], decoded[key]) for key in decoded)
+    tar = read_nerf_pytorch(stem.with_suffix(".tar"))
+    assert tar.fine is not None
+    assert torch.equal(tar.fine["rgb_linear.weight"], decoded["model_fine.rgb_linear.weight"])
+    assert torch.equal(tar.coarse["pts_linears.0.bias"], decoded["model.pts_linears.0.bias"])
+
+
+def test_without_tuning(run: Callable[..., str], tmp_path: Path) -> None:
+    run(qp=-18, lsa="false")
+    folder = the_folder(tmp_path)
+    stages = json.loads((folder / "results.json").read_text())["stages"]
+    assert [row["stage"] for row in stages] == ["fp32", "quantized"]
+    assert stages[1]["bytes"] == (folder / "bitstream" / f"{folder.name}.nfc").stat().st_size
+    assert not (folder / "result.txt").exists()
+
+
+def test_a_stopped_run_goes_on(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(self: ResultFile, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == 4:
+            raise RuntimeError("the plug was pulled")
+        noted(self, trainer, *args)
+
+    noted = ResultFile.on_train_batch_end
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultFile, "on_train_batch_end", stop)
+        with pytest.raises(RuntimeError, match="plug"):
+            run(qp=-18, movie_frames=0)
+    folder = the_folder(tmp_path)
+    first = (folder / "evaluation" / "fp32.csv").stat().st_mtime_ns
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+    run("--resume", folder)
+    assert (folder / "evaluation" / "fp32.csv").stat().st_mtime_ns == first
+    assert len(read_record(folder / "result.txt").psnr) >= 5
+    before = (folder / "results.json").read_text()
+    run("--resume", folder)
+    assert (folder / "results.json").read_text() == before
+
+
+def test_a_limit_in_bytes_is_met(run: Callable[..., str], tmp_path: Path) -> None:
+    run(target_bytes=8000, movie_frames=0, n_iters=1)
+    folder = the_folder(tmp_path)
+    size = (folder / "bitstream" / f"{folder.name}.nfc").stat().st_size
+    assert 6000 < size <= 8000
+
+
+def test_a_limit_in_db_is_met(run: Callable[..., str], tmp_path: Path) -> None:
+    run(max_psnr_drop=0.5, movie_frames=0, n_iters=1, epochs=1)
+    folder = the_folder(tmp_path)
+    stages = json.loads((folder / "results.json").read_text())["stages"]
+    assert stages[2]["drop"] < 2.0 and stages[2]["bytes"] < stages[0]["bytes"] / 2
+    assert not (folder / "checkpoints" / "trial.ckpt").exists()
+
+
+def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NerfcompError, match="--root"):
+        compress.main(["lsa"])
+    with pytest.raises(NerfcompError, match="not both"):
+        compress.main(["lsa", "--root", "x", "--ckpt", "y", "--target_bytes", "1", "--max_psnr_drop", "1"])
+    with pytest.raises(NerfcompError, match="not the folder of an LSA run"):
+        compress.main(["lsa", "--resume", str(tmp_path)])
+    (tmp_path / "options.json").write_text('{"qp": 1}')
+    with pytest.raises(NerfcompError, match="cannot be continued"):
+        compress.main(["lsa", "--resume", str(tmp_path)])
+
+
+def test_plot_names_bad_entries_and_draws(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "result.txt"
+    psnr = ", ".join("31.408a86" if index == 52 else f"{20 + index / 10}" for index in range(105))
+    path.write_text(f"psnr : [{psnr}]\nloss : [{', '.join(['0.1'] * 105)}]\n")
+    with caplog.at_level(logging.INFO):
+        compress.main(["plot", str(path), "--average", "10", "--layout", "vertical"])
+    assert "psnr: entry 52 is '31.408a86'" in caplog.text and "loss: 105 iterations, no anomalies" in caplog.text
+    assert "last 5 iterations" in caplog.text and (tmp_path / "result.png").exists()
+
+
+def test_bdrate_reads_sweeps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, factor in (("a", 1.0), ("b", 0.75)):
+        rows = ["qp,bytes,ratio,psnr,ssim,views", "fp32,9999999,1,31,0.9,2"]
+        rows += [f"{-30 + 4 * n},{int(factor * 400000 / 2**n)},9,{30 - n},0.9,2" for n in range(4)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    with caplog.at_level(logging.INFO):
+        compress.main(["bdrate", str(tmp_path / "a.csv"), str(tmp_path / "b.csv")])
+    assert "BD-rate -25.00 % from 27.00 to 30.00 dB" in caplog.text
