@@ -91,11 +91,12 @@ def test_optimizer_state_is_that_of_an_adam_over_both_networks() -> None:
 
 
 def test_without_fine_network_and_view_directions(tmp_path: Path) -> None:
-    saved = {"global_step": 0, "network_fn_state_dict": plain_network(outputs=4), "network_fine_state_dict": None}
+    coarse = plain_network(outputs=4)
+    saved = {"global_step": 0, "network_fn_state_dict": coarse, "network_fine_state_dict": None}
     torch.save(saved, tmp_path / "a.tar")
     found = read_nerf_pytorch(tmp_path / "a.tar")
     assert found.fine is None and found.coarse_shape == NetworkShape(2, 16, (), 10, 4, False)
-    assert list(pack_nerf_pytorch(found)["network_fn_state_dict"]) == list(saved["network_fn_state_dict"])
+    assert list(pack_nerf_pytorch(found)["network_fn_state_dict"]) == list(coarse)
 
 
 def test_nerf_pl_names(tmp_path: Path) -> None:
