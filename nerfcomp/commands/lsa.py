@@ -170,9 +170,7 @@ class LSARun:
 
     def run(self) -> list[StageResult]:
         """Do what is not done yet; returns the table at the end."""
-        forward = self.options.dataset_type == "llff"
-        sampler = HierarchicalSampler(64, 64 if forward else 128, cascades=1 if forward else 2)
-        original = read_start(self.options.ckpt, self.scene, sampler)
+        original = self.original()
         size, name = fp32_bytes(original), self.folder.name
         fp32 = measured(self.folder, "fp32", original, self.test)
         rows = [stage_result("fp32", fp32, fp32, size, size)]
@@ -194,6 +192,12 @@ class LSARun:
         write_reconstructed(read_nfc(path), self.folder, name)
         write_results(self.folder, self.options, rows, {"test_views": len(self.test.names)})
         return rows
+
+    def original(self) -> TrainedField:
+        """The field to compress, sampled as nerf-pytorch does if its file does not say how."""
+        forward = self.options.dataset_type == "llff"
+        sampler = HierarchicalSampler(64, 64 if forward else 128, cascades=1 if forward else 2)
+        return read_start(self.options.ckpt, self.scene, sampler)
 
     def quantize(self, original: TrainedField) -> TrainedField:
         """Choose QPs and give every weight the value that a decoder will see."""

@@ -9,11 +9,9 @@ from lightning import Trainer
 
 from nerfcomp.compression import LocalScaling, named_scales, plain_parameters
 from nerfcomp.datamodules import RayDataModule
-from nerfcomp.fields import NeRFField, NGPField, RadianceField
 from nerfcomp.modules import LSAModule
 from nerfcomp.optim import StepDecay
 from nerfcomp.pipeline import (
-    SceneInfo,
     TrainedField,
     decode_trained,
     evaluate_views,
@@ -27,37 +25,18 @@ from nerfcomp.pipeline.report import mean_result
 from nerfcomp.rays import image_rays
 from nerfcomp.readers import ProceduralReader, Scene, Split
 from nerfcomp.readers.nerf_pytorch import write_nerf_pytorch
-from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Sampler
-
-
-def data() -> RayDataModule:
-    reader = ProceduralReader(image_size=16, n_train=3, n_val=1, n_test=1, supersampling=1)
-    return RayDataModule(reader, batch_size=64, steps_per_epoch=10)
-
-
-def save(field: RadianceField, sampler: Sampler, path: Path) -> Path:
-    scene = data().split("train")
-    field.set_aabb(scene.aabb)
-    sampler.prepare(scene.aabb, scene.camera, False, scene.images[..., 3])
-    write_checkpoint(TrainedField(field, sampler, SceneInfo.from_scene(scene)), path)
-    return path
+from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
+from tests.modules.tiny_fields import data, save, tiny_ngp, tiny_pair
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    field = NeRFField(depth=3, width=24, skips=[1], position_frequencies=3, direction_frequencies=2)
-    return save(field, HierarchicalSampler(12, 12, resolution=8), tmp_path_factory.mktemp("pair") / "pair.ckpt")
+    return save(*tiny_pair(), tmp_path_factory.mktemp("pair") / "pair.ckpt")
 
 
 @pytest.fixture(scope="module")
 def ngp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    field = NGPField(levels=3, log2_table_size=9, finest_resolution=32, hidden_width=16)
-    with torch.no_grad():
-        for level in field.grid.parameters():
-            level.normal_(0.0, 0.5)
-    return save(field, OccupancySampler(resolution=16, n_steps=32), tmp_path_factory.mktemp("ngp") / "ngp.ckpt")
+    return save(*tiny_ngp(), tmp_path_factory.mktemp("ngp") / "ngp.ckpt")
 
 
 def tune(
