@@ -15,8 +15,9 @@ from jsonargparse import auto_cli
 from nerfcomp.codec import read_container
 from nerfcomp.codec import unwrap as nnc_streams
 from nerfcomp.commands import bdrate, lsa, plot, with_names
+from nerfcomp.commands.students import export, slim
 from nerfcomp.errors import NerfcompError
-from nerfcomp.files import atomic_write
+from nerfcomp.files import atomic_write, refuse_overwrite
 from nerfcomp.pipeline import (
     SceneInfo,
     evaluate_views,
@@ -249,16 +250,6 @@ def section_bytes(file: Path) -> dict[str, int]:
     return {section.name: len(section.data) for section in read_container(file).sections}
 
 
-def refuse_overwrite(path: Path, force: bool) -> None:
-    """Stop before anything a user made is lost.
-
-    Raises:
-        NerfcompError: The file exists and ``force`` was not given.
-    """
-    if path.exists() and not force:
-        raise NerfcompError(f"{path} exists already. Choose another --out, or add --force true to overwrite it.")
-
-
 def report(text: str) -> None:
     """Show a result to the person at the keyboard."""
     logger.info(text)
@@ -268,6 +259,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the subcommand that ``args`` (the command line when absent) name."""
     functions: tuple[Callable[..., None], ...] = (
         *(encode, decode, evaluate, info, unwrap, sweep),
+        *(slim, export),
         *(lsa, plot, bdrate),
         *(import_ngp_pl, export_ngp_pl, import_nerf_pytorch, export_nerf_pytorch),
     )

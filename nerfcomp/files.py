@@ -6,6 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nerfcomp.errors import NerfcompError
+
+
+def refuse_overwrite(path: Path, force: bool) -> None:
+    """Stop before anything a user made is lost.
+
+    Raises:
+        NerfcompError: The file exists and ``force`` was not given.
+    """
+    if path.exists() and not force:
+        raise NerfcompError(f"{path} exists already. Choose another --out, or add --force true to overwrite it.")
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Optimizers that YAML may name."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
@@ -65,6 +66,36 @@ class StepDecay(LambdaLR):
         if every < 1 or not 0.0 <= factor <= 1.0:
             raise ValueError(f"StepDecay needs every >= 1 and a factor in [0, 1], got {every} and {factor}.")
         super().__init__(optimizer, lambda step: (factor or 1.0) ** (step // every))
+
+
+class WarmupCosine(LambdaLR):
+    """Learning rate that rises linearly, then falls along half a cosine.
+
+    Args:
+        optimizer: Its rates are scaled.
+        total_steps: Steps of the run.
+        final: What is left of the rate at the end, in [0, 1].
+        warmup_steps: Steps during which the rate rises.
+
+    Raises:
+        ValueError: A number outside its range.
+
+    >>> schedule = WarmupCosine(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=8.0), 6, 0.5, warmup_steps=2)
+    >>> [round(schedule.lr_lambdas[0](step) * 8.0, 3) for step in range(7)]
+    [2.667, 5.333, 8.0, 7.414, 6.0, 4.586, 4.0]
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, final: float = 0.0, warmup_steps: int = 0) -> None:
+        if not (0 <= final <= 1 and warmup_steps >= 0):
+            raise ValueError(f"Cannot warm up for {warmup_steps} steps and end at {final} of the rate, in [0, 1].")
+
+        def scale(step: int) -> float:
+            if step < warmup_steps:
+                return (step + 1) / (warmup_steps + 1)
+            progress = min(1.0, (step - warmup_steps) / max(total_steps - warmup_steps, 1))
+            return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+        super().__init__(optimizer, scale)
 
 
 class GridAdam(Optimizer):

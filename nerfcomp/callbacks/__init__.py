@@ -4,16 +4,22 @@ from nerfcomp.callbacks.bitstream import BitstreamExport
 from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint, StepCheckpoint
 from nerfcomp.callbacks.images import ImageLogger
 from nerfcomp.callbacks.progress import RunProgressBar
+from nerfcomp.callbacks.pruning import PruningRounds
 from nerfcomp.callbacks.pseudo import PseudoDataWriter
+from nerfcomp.callbacks.record import ResultFile
 from nerfcomp.callbacks.run_folder import RunCLI, RunFolder, RunLogger
 from nerfcomp.callbacks.throughput import Throughput
-from nerfcomp.callbacks.video import VideoRender
+from nerfcomp.callbacks.video import MovieRender, VideoRender
+from nerfcomp.callbacks.view_render import ViewRender
 
 __all__ = [
     "AtomicCheckpointIO",
     "BitstreamExport",
     "ImageLogger",
+    "MovieRender",
+    "PruningRounds",
     "PseudoDataWriter",
+    "ResultFile",
     "RunCLI",
     "RunCheckpoint",
     "RunFolder",
@@ -22,4 +28,5 @@ __all__ = [
     "StepCheckpoint",
     "Throughput",
     "VideoRender",
+    "ViewRender",
 ]

@@ -105,11 +105,11 @@ class PseudoDataWriter(Callback):
 
 def describe_views(data: Any, views_per_shard: int) -> Manifest:
     """Say what the views of a ``PoseDataModule`` are."""
-    scene, camera = data.trained.scene, data.cameras
+    source, scene, camera = data.source, data.trained.scene, data.cameras
     teacher = {
-        "file": Path(data.teacher).name,
-        "sha256": hashlib.sha256(Path(data.teacher).read_bytes()).hexdigest(),
-        "poses": f"{type(data.poses).__name__} {vars(data.poses)}, seed {data.seed}",
+        "file": Path(source.teacher).name,
+        "sha256": hashlib.sha256(Path(source.teacher).read_bytes()).hexdigest(),
+        "poses": f"{type(source.poses).__name__} {vars(source.poses)}, seed {source.seed}",
     }
     return Manifest(
         teacher,

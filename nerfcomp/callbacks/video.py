@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from nerfcomp.callbacks.media import Picture, depth_picture, depth_range, disparity, to_map, to_picture, write_mp4
 from nerfcomp.callbacks.shards import Frame, FrameStore, discard, fingerprint
-from nerfcomp.callbacks.views import can_render, evaluating, render
-from nerfcomp.rays import Camera, image_rays, scaled
+from nerfcomp.callbacks.views import can_render, evaluating, render_camera
+from nerfcomp.rays import Camera, scaled
+from nerfcomp.readers.posed import select_views
 from nerfcomp.readers.scene import PathKind, Scene
 
 logger = logging.getLogger(__name__)
@@ -171,8 +172,7 @@ class _Film:
     def render(self, index: int) -> Frame:
         """Render one frame."""
         camera, scene = self.camera, self.scene
-        rays = image_rays(camera, index, scene.near, scene.far, scene.ndc)
-        view = render(self.trainer, self.module, rays, self.background)
+        view = render_camera(self.trainer, self.module, select_views(camera, [index]), scene, self.background)
         size = (camera.height, camera.width)
         return Frame(
             to_picture(torch.nan_to_num(view.rgb), *size),

@@ -8,7 +8,8 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from nerfcomp.rays import Rays
+from nerfcomp.rays import Camera, Rays, image_rays
+from nerfcomp.readers.scene import Scene
 
 
 class View(Protocol):
@@ -34,9 +35,16 @@ class Renderer(Protocol):
         """Render N rays over a background of (N, 3) or (3,)."""
 
 
+class Drawer(Protocol):
+    """A module that draws whole views."""
+
+    def draw_camera(self, camera: Camera) -> View:
+        """Draw the one view of ``camera``."""
+
+
 def can_render(module: LightningModule) -> bool:
-    """Whether a module renders rays."""
-    return hasattr(module, "render_image")
+    """Whether a module renders rays or whole views."""
+    return hasattr(module, "render_image") or hasattr(module, "draw_camera")
 
 
 def render(trainer: Trainer, module: LightningModule, rays: Rays, background: Tensor) -> View:
@@ -44,6 +52,14 @@ def render(trainer: Trainer, module: LightningModule, rays: Rays, background: Te
     rays = Rays(*(part.to(module.device) for part in rays))
     with trainer.precision_plugin.forward_context():
         return cast(Renderer, module).render_image(rays, background.to(module.device))
+
+
+def render_camera(trainer: Trainer, module: LightningModule, camera: Camera, scene: Scene, background: Tensor) -> View:
+    """Render one view; a module that draws whole pictures (``draw_camera``) sees the camera, others its rays."""
+    if hasattr(module, "draw_camera"):
+        with trainer.precision_plugin.forward_context():
+            return cast(Drawer, module).draw_camera(camera)
+    return render(trainer, module, image_rays(camera, 0, scene.near, scene.far, scene.ndc), background)
 
 
 @contextmanager

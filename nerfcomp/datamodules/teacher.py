@@ -1,6 +1,6 @@
 """Poses at which a teacher is asked for pictures: all of them once, for a file, or fresh ones in every epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -9,7 +9,60 @@ from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.poses import PoseSource, SphericalPoses
 from nerfcomp.pipeline import TrainedField, read_trained
 from nerfcomp.rays import Camera, RayBatch, image_rays, scaled
-from nerfcomp.readers.scene import SceneReader
+from nerfcomp.readers.scene import SceneReader, along
+
+
+class TeacherViews:
+    """An endless sequence of views of the scene that a teacher knows.
+
+    Args:
+        teacher: Checkpoint or ``.nfc`` file of a trained field.
+        poses: Draws the poses; :class:`SphericalPoses` when absent.
+        scale: Size of the views relative to the images that the teacher was trained on.
+        seed: Pose ``i`` depends on this, ``i`` and the known poses alone.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+
+    def __init__(self, teacher: str, poses: PoseSource | None = None, scale: float = 1.0, seed: int = 0) -> None:
+        if not scale > 0 or seed < 0:
+            raise ValueError(f"A teacher's views need scale > 0 and seed >= 0, got {scale} and {seed}.")
+        self.teacher = teacher
+        self.poses = poses or SphericalPoses()
+        self.scale = scale
+        self.seed = seed
+        self._trained: TrainedField | None = None
+
+    @property
+    def trained(self) -> TrainedField:
+        """The teacher; read on the first call."""
+        if self._trained is None:
+            self._trained = read_trained(self.teacher)
+            self._trained.learn_empty()
+        return self._trained
+
+    @property
+    def home(self) -> Camera:
+        """The views that the teacher remembers, at the size of the new ones."""
+        return scaled(self.trained.scene.camera, self.scale)
+
+    def to(self, device: torch.device) -> None:
+        """Render on a device from now on."""
+        self._trained = self.trained.to(device)
+
+    def camera(self, views: Iterable[int], known: Tensor | None = None) -> Camera:
+        """Camera of some views of the sequence; ``known`` poses (V, 3, 4) instead of the teacher's."""
+        home = self.home
+        known = home.c2w if known is None else known
+        return along(home, torch.stack([self.poses.pose(known, self.seed, view) for view in views]))
+
+    def render(self, view: int) -> tuple[Camera, Tensor]:
+        """One view: its camera and (H, W, 3) uint8 on the CPU."""
+        camera, scene = self.camera([view]), self.trained.scene
+        rays = image_rays(camera, 0, scene.near, scene.far, scene.ndc)
+        rgb = torch.nan_to_num(self.trained.render(rays).rgb).clamp(0, 1) * 255
+        return camera, rgb.round().byte().cpu().view(camera.height, camera.width, 3)
 
 
 class PoseDataModule(SceneDataModule):
@@ -37,43 +90,30 @@ class PoseDataModule(SceneDataModule):
         reader: SceneReader | None = None,
     ) -> None:
         super().__init__(reader)
-        if n_views < 1 or not scale > 0 or seed < 0:
-            raise ValueError(f"n_views >= 1, scale > 0 and seed >= 0 are needed, got {n_views}, {scale} and {seed}.")
-        self.teacher = teacher
+        if n_views < 1:
+            raise ValueError(f"At least one view is needed, got n_views = {n_views}.")
+        self.source = TeacherViews(teacher, poses, scale, seed)
         self.n_views = n_views
-        self.poses = poses or SphericalPoses()
-        self.scale = scale
-        self.seed = seed
         self.views: Sequence[int] | None = None
-        self._trained: TrainedField | None = None
         self._cameras: Camera | None = None
 
     @property
     def trained(self) -> TrainedField:
-        """The teacher; read on the first call."""
-        if self._trained is None:
-            self._trained = read_trained(self.teacher)
-        return self._trained
+        """The teacher."""
+        return self.source.trained
 
     def setup(self, stage: str) -> None:
-        """Read the teacher, and in training the scene."""
+        """Draw the poses, so that wrong options end the run before it starts."""
         if stage != "predict":
             super().setup(stage)
-        self.cameras  # noqa: B018  # draws the poses, so that wrong options end the run before it starts
-
-    def view_camera(self, views: Sequence[int]) -> Camera:
-        """Camera of some views of the sequence."""
-        home = scaled(self.trained.scene.camera, self.scale)
-        known = home.c2w if self.reader is None else self.split("train").camera.c2w
-        c2w = torch.stack([self.poses.pose(known, self.seed, view) for view in views])
-        intrinsics, distortion = (part[:1].repeat(len(c2w), 1) for part in home[1:3])
-        return Camera(c2w, intrinsics, distortion, home.height, home.width)
+        assert len(self.cameras.c2w) == self.n_views
 
     @property
     def cameras(self) -> Camera:
         """All views that are to be predicted."""
         if self._cameras is None:
-            self._cameras = self.view_camera(range(self.n_views))
+            known = None if self.reader is None else self.split("train").camera.c2w
+            self._cameras = self.source.camera(range(self.n_views), known)
         return self._cameras
 
     def predict_dataloader(self) -> "PoseLoader":

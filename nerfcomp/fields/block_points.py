@@ -91,10 +91,10 @@ def block_points(
         jitter: (K,) in [0, 1], place of each point in its part; the middle when absent.
 
     Returns:
-        (B, 3 K, h, w), channels last in memory.
+        (B, h, w, 3 K).
     """
     middle = torch.full((points_per_ray,), 0.5) if jitter is None else jitter
     fractions = ((torch.arange(points_per_ray) + middle) / points_per_ray).to(camera.c2w)
     points = points_along(camera.c2w, block_directions(camera, factor), fractions, bounds)
     rows = -(-camera.height // factor)
-    return points.view(len(points), rows, -1, 3 * points_per_ray).permute(0, 3, 1, 2)
+    return points.view(len(points), rows, -1, 3 * points_per_ray)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nerfcomp.fields.base import RadianceField
 from nerfcomp.fields.batch_norm import BatchNorm
 from nerfcomp.fields.block_points import Bounds, block_points
+from nerfcomp.fields.channels_last import Pointwise, Upsampling
 from nerfcomp.rays import Camera
 
 _MOST_BLOCKS = 1024
@@ -35,13 +36,13 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, inner: int, batch_norm: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, inner, 1)
+        self.conv1 = Pointwise(width, inner)
         self.norm1 = BatchNorm(inner) if batch_norm else nn.Identity()
-        self.conv2 = nn.Conv2d(inner, width, 1)
+        self.conv2 = Pointwise(inner, width)
         self.norm2 = BatchNorm(width) if batch_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, width, h, w) to the same shape."""
+        """Map (B, h, w, width) to the same shape."""
         inner = nn.functional.gelu(self.norm1(self.conv1(x)))
         out: Tensor = x + self.norm2(self.conv2(inner))
         return out
@@ -63,11 +64,11 @@ class Stage(nn.Module):
         self, channels: int, width: int, factor: int, kernel: int, inner: Sequence[int], batch_norm: bool
     ) -> None:
         super().__init__()
-        self.up = nn.ConvTranspose2d(channels, width, kernel, factor, (kernel - factor) // 2)
+        self.up = Upsampling(channels, width, factor, kernel)
         self.blocks = nn.ModuleList(Residual(width, inner_width, batch_norm) for inner_width in inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, h, w) to (B, width, factor h, factor w)."""
+        """Map (B, h, w, channels) to (B, factor h, factor w, width)."""
         x = self.up(x)
         for block in self.blocks:
             x = block(x)
@@ -138,24 +139,24 @@ class LightField(RadianceField):
         self.factor = math.prod(factors)
         if self.factor > _LARGEST_FACTOR:
             raise ValueError(f"Factors {factors} multiply the resolution by {self.factor}; at most {_LARGEST_FACTOR}.")
-        self.head = nn.Conv2d(3 * points_per_ray * (2 * octaves + 1), width, 1)
+        self.head = Pointwise(3 * points_per_ray * (2 * octaves + 1), width)
         left = iter(inner)
         self.body = nn.ModuleList(Residual(width, next(left), batch_norm) for _ in range(n_blocks))
         self.tail = nn.ModuleList()
         for factor, kernel, stage_width, blocks in stages:
             self.tail.append(Stage(width, stage_width, factor, kernel, list(islice(left, blocks)), batch_norm))
             width = stage_width
-        self.rgb = nn.Conv2d(width, 3, 1)
+        self.rgb = Pointwise(width, 3)
 
     def forward(self, points: Tensor) -> Tensor:
         """Draw the picture.
 
         Args:
-            points: (B, 3 K, h, w) in the space that is marched (world units, or NDC): x, y and z of the first point,
+            points: (B, h, w, 3 K) in the space that is marched (world units, or NDC): x, y and z of the first point,
                 then of the second, ...
 
         Returns:
-            (B, 3, f h, f w) in [0, 1].
+            (B, f h, f w, 3) in [0, 1].
         """
         x = start = nn.functional.gelu(self.head(self.encode(points)))
         for block in self.body:
@@ -174,18 +175,23 @@ class LightField(RadianceField):
             jitter: (K,) in [0, 1], place of each point in its part of the ray; the middle when absent.
 
         Returns:
-            (B, 3, H, W) in [0, 1].
+            (B, H, W, 3) in [0, 1].
         """
-        pictures: Tensor = self(block_points(camera, self.factor, self.points_per_ray, bounds, jitter))
-        return pictures[:, :, : camera.height, : camera.width]
+        pictures: Tensor = self(self.points_of(camera, bounds, jitter))
+        return pictures[:, : camera.height, : camera.width]
+
+    def points_of(self, camera: Camera, bounds: Bounds, jitter: Tensor | None = None) -> Tensor:
+        """Points (B, h, w, 3 K) that views are drawn from; arguments as for `draw`."""
+        with torch.autocast(camera.c2w.device.type, enabled=False):  # positions need more digits than weights
+            return block_points(camera, self.factor, self.points_per_ray, bounds, jitter)
 
     def encode(self, points: Tensor) -> Tensor:
-        """Move points (B, 3 K, h, w) into the cube [-1, 1]^3 and encode them as (B, 3 K (2 L + 1), h, w)."""
+        """Move points (B, h, w, 3 K) into the cube [-1, 1]^3 and encode them as (B, h, w, 3 K (2 L + 1))."""
         middle, reach = self.aabb.mean(0), (self.aabb[1] - self.aabb[0]) / 2
         scale, shift = (1 / reach).repeat(self.points_per_ray), (-middle / reach).repeat(self.points_per_ray)
-        x = points * scale[:, None, None] + shift[:, None, None]
+        x = points * scale + shift
         waves = [wave for octave in range(self.octaves) for wave in ((x * 2**octave).sin(), (x * 2**octave).cos())]
-        return torch.cat([x, *waves], 1)
+        return torch.cat([x, *waves], -1)
 
     @property
     def residuals(self) -> list[Residual]:
@@ -209,9 +215,9 @@ class LightField(RadianceField):
 
 
 @torch.no_grad()
-def fold_norm(norm: BatchNorm, conv: nn.Conv2d) -> None:
+def fold_norm(norm: BatchNorm, conv: Pointwise) -> None:
     """Let a convolution do what it did followed by a normalisation with running statistics, in place."""
-    assert norm.running_mean is not None and norm.running_var is not None and conv.bias is not None
+    assert conv.bias is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     conv.weight.mul_(scale[:, None, None, None])
     conv.bias.copy_(norm.bias + (conv.bias - norm.running_mean) * scale)

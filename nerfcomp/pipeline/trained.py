@@ -10,7 +10,7 @@ from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields import Bounds, LightField, RadianceField, build_field, describe_field
-from nerfcomp.rays import Camera, RayBatch, Rays, camera_on
+from nerfcomp.rays import Camera, RayBatch, Rays, camera_on, scaled
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render_image
 
@@ -99,6 +99,12 @@ class SceneInfo(NamedTuple):
             self.height,
             self.width,
         )
+
+    def scaled(self, factor: float) -> "SceneInfo":
+        """The same scene with pictures of another size."""
+        home = scaled(self.camera, factor)
+        fx, fy, cx, cy = home.intrinsics[0].tolist()
+        return self._replace(height=home.height, width=home.width, intrinsics=(fx, fy, cx, cy))
 
     @property
     def bounds(self) -> Bounds:

@@ -44,3 +44,22 @@ def distortion_loss(rendered: Rendered, n_rays: int) -> Tensor:
         )
     samples = rendered.samples
     return ray_distortion(rendered.weights, samples.t, samples.dt, samples.offsets).sum() / max(n_rays, 1)
+
+
+def ssim_loss(pictures: Tensor, truth: Tensor) -> Tensor:
+    """Mean of ``(1 - SSIM) / 2`` with the 11x11 Gaussian window of Wang et al. (2004).
+
+    Args:
+        pictures: (B, 3, H, W) in [0, 1].
+        truth: The same shape.
+
+    Returns:
+        Scalar in [0, 1].
+
+    >>> black, white = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
+    >>> round(ssim_loss(white, white).item(), 3), round(ssim_loss(black, white).item(), 3)
+    (0.0, 0.5)
+    """
+    from kornia.losses import ssim_loss as structural_loss  # slow to import, and few runs need it
+
+    return structural_loss(pictures, truth, window_size=11)

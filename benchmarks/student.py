@@ -1,0 +1,99 @@
+"""Milliseconds for one picture of a student, in torch and in onnxruntime.
+
+python benchmarks/student.py                                # MobileR2L's size with random weights, 800x800
+python benchmarks/student.py --ckpt runs/.../last.ckpt --size 400
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting before torch is loaded
+import torch
+
+from benchmarks.common import measure, report
+from nerfcomp.fields import LightField
+from nerfcomp.pipeline import SceneInfo, TrainedField, read_trained
+from nerfcomp.pipeline.cost import count_macs
+from nerfcomp.pipeline.light_fields import folded
+from nerfcomp.pipeline.onnx_export import export_onnx, open_session, some_poses
+from nerfcomp.rays import spherical_path
+from nerfcomp.readers.posed import select_views
+from nerfcomp.rendering import NoSampler
+
+
+def random_student() -> TrainedField:
+    """MobileR2L's network for synthetic scenes, not trained: it costs what a trained one costs."""
+    poses = tuple(tuple(pose) for pose in spherical_path(8, 4.0).flatten(1).tolist())
+    corners = ((-1.5, -1.5, -1.5), (1.5, 1.5, 1.5))
+    lens = (0.0, 0.0, 0.0, 0.0)
+    scene = SceneInfo(corners, 2.0, 6.0, False, (1.0, 1.0, 1.0), 800, 800, (1111.1, 1111.1, 400.0, 400.0), lens, poses)
+    return TrainedField(LightField().eval(), NoSampler(), scene)
+
+
+def torch_cases(trained: TrainedField, compiled: bool) -> dict[str, Callable[[], object]]:
+    """Drawing the home view with torch."""
+    camera, bounds = select_views(trained.scene.camera, [0]), trained.scene.bounds
+    cases: dict[str, Callable[[], object]] = {}
+    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        field = folded(trained).field
+        assert isinstance(field, LightField)
+        forward = torch.compile(field) if compiled else field
+
+        def draw(forward: Callable[[torch.Tensor], torch.Tensor] = forward, kind: torch.dtype = kind) -> object:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=kind is torch.bfloat16):
+                return forward(points)
+
+        points = field.points_of(camera, bounds)
+        cases[f"torch {name}{' compiled' if compiled else ''}"] = draw
+    return cases
+
+
+def onnx_cases(trained: TrainedField, folder: Path, threads: int) -> dict[str, Callable[[], object]]:
+    """Drawing the home view with onnxruntime, from pose to picture."""
+    cases: dict[str, Callable[[], object]] = {}
+    pose = some_poses(trained, 1)[0]
+    for precision in ("fp32", "int8"):
+        path = folder / f"{precision}.onnx"
+        export_onnx(trained, path, precision)
+        session = open_session(path, threads)
+        cases[f"onnxruntime {precision}"] = lambda session=session: session.run(None, {"c2w": pose})  # type: ignore
+    return cases
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ckpt", type=Path, help="a student; random weights of MobileR2L's size when absent")
+    parser.add_argument("--size", type=int, help="rows of the picture")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile, which takes a minute to begin")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    torch.set_num_threads(options.threads)
+    trained = random_student() if options.ckpt is None else read_trained(options.ckpt)
+    if options.size:
+        trained = trained._replace(scene=trained.scene.scaled(options.size / trained.scene.height))
+    field, scene = trained.field, trained.scene
+    assert isinstance(field, LightField)
+    with tempfile.TemporaryDirectory() as folder:
+        cases = torch_cases(trained, False) | (torch_cases(trained, True) if options.compile else {})
+        cases |= onnx_cases(trained, Path(folder), options.threads)
+        timings = measure(cases, options.repeats, warm_up=2)
+    settings = {
+        "size": f"{scene.height}x{scene.width}",
+        "parameters": sum(parameter.numel() for parameter in field.parameters()),
+        "macs": count_macs(field, scene.height, scene.width).dense,
+    }
+    report("student", settings, list(timings.values()))
+
+
+if __name__ == "__main__":
+    main()

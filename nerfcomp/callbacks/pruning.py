@@ -1,0 +1,146 @@
+"""Rounds of pruning and fine-tuning in one run."""
+
+import logging
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from nerfcomp.compression.pruning import Schedule, apply_masks, chosen_weights, extend_masks, sparsity_after
+from nerfcomp.pipeline import TrainedField, write_checkpoint
+from nerfcomp.pipeline.cost import StudentCost, measure_cost
+from nerfcomp.pipeline.encoding import Target, some_views
+from nerfcomp.pipeline.report import format_table, write_csv, write_json
+
+logger = logging.getLogger(__name__)
+
+
+class Prunable(Protocol):
+    """A module whose trained weights and their average are both to be pruned."""
+
+    student: nn.Module
+    trained: TrainedField
+
+
+class PruningRounds(Callback):
+    """Prune, fine-tune, measure; again and again.
+
+    The run's steps are divided into equal rounds. At the beginning of each the weights of least magnitude, over all
+    chosen layers at once, are set to zero; their masks add up over the rounds and hold through fine-tuning. After each
+    round a row of ``pruning/pruning.csv`` says what the student costs and is worth, beside ``round<n>.nfc`` and
+    ``round<n>.ckpt``; row 0 is the student before. Resumed runs go on with masks and table.
+
+    Args:
+        rounds: Number of rounds.
+        amount: With ``fixed``, the share of the weights left that each round takes; with ``cubic``, the share of zeros
+            at the end.
+        schedule: How zeros grow over the rounds.
+        layers: Names of the weights that are pruned, with ``*`` and ``?``; a ``!`` in front takes names out.
+        qp: Quality of the files, see ``compress.py encode``.
+        views: Validation views to measure on, evenly spread.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+
+    def __init__(
+        self,
+        rounds: int = 3,
+        amount: float = 0.3,
+        schedule: Schedule = "fixed",
+        layers: list[str] = ["*.weight"],  # noqa: B006  # never changed
+        qp: int = -24,
+        views: int = 4,
+    ) -> None:
+        if rounds < 1 or views < 1 or not 0 < amount < 1:
+            raise ValueError(
+                f"PruningRounds needs rounds and views >= 1 and amount in (0, 1), got {rounds}, {views} and {amount}."
+            )
+        self.rounds = rounds
+        self.amount = amount
+        self.schedule: Schedule = schedule
+        self.layers = layers
+        self.target = Target(qp)
+        self.views = views
+        self.masks: dict[str, Tensor] | None = None
+        self.turn = 0  # rounds that have begun
+        self.rows: list[StudentCost] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks and table, for checkpoints."""
+        return {"turn": self.turn, "masks": self.masks, "rows": [row._asdict() for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with masks and table."""
+        self.turn, self.masks = state_dict["turn"], state_dict["masks"]
+        self.rows = [StudentCost(**row) for row in state_dict["rows"]]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the student before; the steps must divide into rounds."""
+        total = trainer.estimated_stepping_batches
+        if total == float("inf") or total < self.rounds:
+            raise ValueError(f"{self.rounds} rounds need a run of as many steps or more: give --trainer.max_steps.")
+        self._steps = -(-int(total) // self.rounds)
+        chosen_weights(cast(Prunable, pl_module).student, self.layers)
+        self._hold(pl_module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """When a round begins, measure the one before and prune."""
+        if self.turn >= self.rounds or trainer.global_step < self.turn * self._steps:
+            return
+        self._measure(trainer, pl_module)
+        self.turn += 1
+        weights = chosen_weights(cast(Prunable, pl_module).student, self.layers)
+        sparsity = sparsity_after(self.turn, self.rounds, self.amount, self.schedule)
+        self.masks = extend_masks(weights, self.masks, sparsity)
+        self._hold(pl_module)
+        logger.info(
+            "Round %d of %d: %.1f %% of the chosen weights become zero.", self.turn, self.rounds, 100 * sparsity
+        )
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        """Let masked weights have no say in the norm of the gradients and in the optimizer's averages."""
+        weights = dict(cast(Prunable, pl_module).student.named_parameters())
+        for name, mask in (self.masks or {}).items():
+            gradient = weights[name].grad
+            if gradient is not None:
+                gradient.masked_fill_(~mask.to(gradient.device), 0.0)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Hold the masks: what the optimizer's decay and averages moved goes back to zero."""
+        self._hold(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the last round and show the table."""
+        self._measure(trainer, pl_module)
+        if trainer.is_global_zero:
+            logger.info("%s", format_table(StudentCost._fields, self.rows))
+
+    def _hold(self, module: LightningModule) -> None:
+        """Set masked weights of the student and of its average to zero."""
+        if self.masks is not None:
+            prunable = cast(Prunable, module)
+            for network in (prunable.student, prunable.trained.field):
+                apply_masks(dict(network.named_parameters()), self.masks)
+
+    def _measure(self, trainer: Trainer, module: LightningModule) -> None:
+        """Add the row of the round that is over, on rank zero; the other ranks wait."""
+        stage = f"round {self.turn}" if self.turn else "before"
+        if trainer.is_global_zero and stage not in [row.stage for row in self.rows]:
+            folder = Path(trainer.log_dir or trainer.default_root_dir) / "pruning"
+            name = stage.replace(" ", "")
+            trained = cast(Prunable, module).trained
+            scene = some_views(trainer.datamodule.split("val"), self.views)  # type: ignore[attr-defined]
+            row = measure_cost(trained, stage, scene, folder / f"{name}.nfc", self.target)
+            self.rows.append(row)
+            write_checkpoint(trained, folder / f"{name}.ckpt")
+            write_csv(folder / "pruning.csv", self.rows)
+            write_json(folder / "pruning.json", {"rows": [row._asdict() for row in self.rows]})
+            figures = {f"pruning/{key}": value for key, value in row._asdict().items() if key != "stage"}
+            for log in trainer.loggers:
+                log.log_metrics(figures, trainer.global_step)
+            logger.info("%s", format_table(StudentCost._fields, [row]))
+        trainer.strategy.barrier("pruning")

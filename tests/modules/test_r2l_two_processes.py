@@ -1,0 +1,47 @@
+"""Two real processes distil as one: equal students on both, the losses of one process with their batches joined."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train
+from tests.student import write_configs
+
+CALLBACKS = "[{class_path: tests.modules.rank_dump.RankDump, init_args: {folder: %s}}]"
+
+
+def distil(config: Path, folder: Path, repository: Path, devices: int, batch: int) -> list[dict[str, Any]]:
+    """Train in ``devices`` processes; what each of them saw."""
+    folder.mkdir()
+    options = [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
+    options += ["--trainer.max_steps=12", "--trainer.logger=false", "--trainer.enable_checkpointing=false"]
+    options += [f"--trainer.callbacks={CALLBACKS % folder}", f"--data.init_args.batch_size={batch}"]
+    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config), *options]
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=280, stdin=subprocess.DEVNULL)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    predict, student = write_configs(tmp_path_factory.mktemp("distil"))
+    train.main(["predict", "--config", str(predict)])
+    return student
+
+
+def test_two_processes_distil_as_one(config: Path, tmp_path: Path, repository: Path) -> None:
+    first, second = distil(config, tmp_path / "two", repository, 2, 1)
+    (alone,) = distil(config, tmp_path / "one", repository, 1, 2)
+    assert first["step"] == second["step"] == alone["step"] == 12
+    assert first["state"].keys() == second["state"].keys()
+    for name, value in first["state"].items():
+        assert torch.allclose(value, second["state"][name], atol=1e-6), name
+    together = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
+    assert all(0 < loss < 1 for loss in together)
+    assert all(a != b for a, b in zip(first["losses"], second["losses"]))  # they saw different views
+    assert together == pytest.approx(alone["losses"], rel=2e-3)
