@@ -2,9 +2,9 @@
 
     python benchmarks/lsa_curve.py --ckpt lego.tar --root FOLDER [--qps -32 -28 ...] [--n_iters 1000] [--epochs 2]
 
-Recipes, both with dependent quantization and the same tuning steps: ``old`` gives every weight one QP, scales and biases
-QP -75, and tunes scales only; ``ours`` spreads bits by what pictures feel, gives scales -48 and biases -44, and tunes
-both. Every point is a file of its own, decoded and measured on the test views. Writes ``<out>/<recipe>.csv`` and
+Recipes, both with dependent quantization and the same tuning steps: ``old`` gives every weight one QP, scales and
+biases QP -75, and tunes scales only; ``ours`` spreads bits by what pictures feel, gives scales -48 and biases -44, and
+tunes both. Every point is a file of its own, decoded and measured on the test views. Writes ``<out>/<recipe>.csv`` and
 ``<recipe>_untuned.csv``, which ``compress.py bdrate`` compares; points that are there already are kept, and a run that
 was stopped goes on.
 """
@@ -58,7 +58,7 @@ def options_of(arguments: argparse.Namespace, recipe: str, qp: int) -> LSAOption
         **{"nickname": recipe, "qp": qp, "lsa": True, "epochs": arguments.epochs, "n_iters": arguments.n_iters},
         **{"learning_rate": arguments.learning_rate, "learning_rate_decay": 0.1, "save_every": None},
         **{"batch_size": 4096, "target_bytes": None, "max_psnr_drop": None, "downscale": arguments.downscale},
-        **{"test_views": arguments.test_views, "movie_frames": 0, "movie_scale": 1.0, "disparity": False},
+        **{"test_stride": arguments.test_stride, "movie_frames": 0, "movie_scale": 1.0, "disparity": False},
         **RECIPES[recipe],
     }
     return LSAOptions(**values)
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--downscale", type=int)
-    parser.add_argument("--test_views", type=int)
+    parser.add_argument("--test_stride", type=int, default=1, help="measure every so-manieth row and column")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for recipe in arguments.recipes:

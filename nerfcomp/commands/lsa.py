@@ -35,6 +35,7 @@ from nerfcomp.pipeline import (
     write_checkpoint,
 )
 from nerfcomp.pipeline.encoding import Planner, Target, encode_for, some_views
+from nerfcomp.pipeline.evaluate import thinned
 from nerfcomp.pipeline.lsa_run import (
     DatasetType,
     LSAOptions,
@@ -82,7 +83,7 @@ def lsa(
     target_bytes: int | None = None,
     max_psnr_drop: float | None = None,
     downscale: int | None = None,
-    test_views: int | None = None,
+    test_stride: int = 1,
     movie_frames: int = 40,
     movie_scale: float = 0.5,
     disparity: bool = False,
@@ -111,7 +112,7 @@ def lsa(
         target_bytes: Search the finest quality whose file is at most this large, instead of taking ``qp``.
         max_psnr_drop: Search the coarsest quality that loses at most this many dB on views held back from tuning.
         downscale: Divide the images' width and height by this; 2 for blender, 8 for llff when absent.
-        test_views: Measure on this many test views, evenly spread; all when absent.
+        test_stride: Measure every so-manieth row and column of the test views; 1 measures all of them.
         movie_frames: Frames of a film; 0 for no films.
         movie_scale: Size of films relative to the images.
         disparity: Write films of the disparity, too.
@@ -161,8 +162,8 @@ class LSARun:
         self.folder = folder
         self.options = options
         self.reader = scene_reader(options)
-        train, test = self.reader.read("train"), self.reader.read("test")
-        self.test: Scene = test if options.test_views is None else some_views(test, options.test_views)
+        train = self.reader.read("train")
+        self.test = thinned(self.reader.read("test"), options.test_stride)
         white = 1.0 if train.has_alpha else 0.0
         self.scene = SceneInfo.from_scene(train, (white, white, white))
         self.side = SideQP(options.scale_qp, options.bias_qp)

@@ -82,6 +82,26 @@ def evaluate_views(
     return results
 
 
+def thinned(scene: Scene, stride: int) -> Scene:
+    """Keep every ``stride``-th row and column of all views: the same pixels, seen along the same rays, only fewer.
+
+    Args:
+        scene: Views.
+        stride: Rows and columns from one kept to the next, at least 1.
+
+    Raises:
+        ValueError: No pixel is left.
+    """
+    camera, first = scene.camera, stride // 2
+    if not 1 <= stride < 2 * min(camera.height, camera.width):
+        raise ValueError(f"A stride of {stride} leaves nothing of {camera.width}x{camera.height} pixels.")
+    images = scene.images[:, first::stride, first::stride].contiguous()
+    focal, center = camera.intrinsics[:, :2] / stride, camera.intrinsics[:, 2:]
+    intrinsics = torch.cat([focal, 0.5 - (first + 0.5 - center) / stride], 1)
+    fewer = camera._replace(intrinsics=intrinsics, height=images.shape[1], width=images.shape[2])
+    return scene._replace(images=images, camera=fewer)
+
+
 def write_picture(path: Path, rgb: Tensor) -> None:
     """Write colours (H, W, 3), clamped to [0, 1] and rounded to 8 bits, as a PNG."""
     rounded = (torch.nan_to_num(rgb).float().clamp(0, 1) * 255).round().byte().cpu().numpy()

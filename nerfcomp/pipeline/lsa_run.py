@@ -57,7 +57,7 @@ class LSAOptions(NamedTuple):
     target_bytes: int | None
     max_psnr_drop: float | None
     downscale: int | None
-    test_views: int | None
+    test_stride: int
     movie_frames: int
     movie_scale: float
     disparity: bool
