@@ -16,6 +16,7 @@ from nerfcomp.fields.encodings import Frequency
 
 Precision = Literal["float32", "bfloat16"]
 _DENSITY_BIAS = 0.5  # a network born without any density gets no gradient and stays blank
+_POINTS_AT_ONCE = 2**12  # without gradients, on a CPU: what layers hand on stays in the cache
 _RANGES = {
     "depth": (1, 64),
     "width": (2, 4096),
@@ -110,6 +111,9 @@ class VanillaNeRF(nn.Module):
 
     def forward(self, x: Tensor, d: Tensor) -> Raw:
         """Ask for positions (M, 3), seen along unit (M, 3)."""
+        if len(x) > _POINTS_AT_ONCE and not torch.is_grad_enabled() and x.device.type == "cpu":
+            parts = [self(*some) for some in zip(x.split(_POINTS_AT_ONCE), d.split(_POINTS_AT_ONCE))]
+            return Raw(*(torch.cat(values) for values in zip(*parts)))
         count = len(x)
         with self._computing(x):
             features = self._trunk(_pad_rows(x))
@@ -123,6 +127,8 @@ class VanillaNeRF(nn.Module):
 
     def raw_density(self, x: Tensor) -> Tensor:
         """Density (M,) before its rectifier, at positions (M, 3)."""
+        if len(x) > _POINTS_AT_ONCE and not torch.is_grad_enabled() and x.device.type == "cpu":
+            return torch.cat([self.raw_density(some) for some in x.split(_POINTS_AT_ONCE)])
         with self._computing(x):
             out: Tensor = self.density_layer(self._trunk(_pad_rows(x)))
         return _at_least_float(out[: len(x), 0 if self.use_viewdirs else 3])

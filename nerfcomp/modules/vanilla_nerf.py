@@ -85,14 +85,11 @@ class VanillaNeRFModule(NeRFModule):
 
     def on_validation_epoch_start(self) -> None:
         """Find out what is empty, so that pictures take seconds."""
-        self._learn_empty()
+        self.trained.learn_empty()
 
     def on_test_epoch_start(self) -> None:
         """Likewise."""
-        self._learn_empty()
-
-    def _learn_empty(self) -> None:
-        self.sampler.learn([self.field.coarse_density, self.field.density])
+        self.trained.learn_empty()
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""

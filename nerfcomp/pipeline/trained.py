@@ -182,7 +182,7 @@ def draw_camera(field: LightField, scene: SceneInfo, camera: Camera) -> Rendered
         Colour (H W, 3), opacity 1 and depth 0, as a light field knows of neither.
     """
     training = field.training
-    rgb = field.eval().draw(camera_on(camera, field.aabb.device), scene.bounds)[0].flatten(1).T.float()
+    rgb = field.eval().draw(camera_on(camera, field.aabb.device), scene.bounds)[0].flatten(0, 1).float()
     field.train(training)
     return Rendered(rgb, rgb.new_zeros(len(rgb)), rgb.new_ones(len(rgb)))
 

@@ -67,48 +67,47 @@ def occupied_at(x: Tensor, occupied: Tensor, aabb: Tensor, outside: bool) -> Ten
 
 
 @torch.no_grad()
-def find_occupied(grid: OccupancyGrid, densities: Sequence[DensityFunction], threshold: float = 0.0) -> Tensor:
-    """Ask networks everywhere. A cell is empty where none of them has any density in it or beside it.
+def find_occupied(grid: OccupancyGrid, densities: Sequence[DensityFunction]) -> list[Tensor]:
+    """Ask networks everywhere. A cell is empty where one has no density at all, neither in the cell nor beside it.
 
-    Blocks of eight cells are asked first, at a body-centred lattice; then the cells in and around the blocks where
-    something was found, at four places each.
+    Blocks of eight cells are asked first, at a body-centred lattice; then the cells in and around the blocks where any
+    network has something, at four places each.
 
     Args:
         grid: Says where its cells are; its occupancy does not matter.
-        densities: Densities (K,) at points (K, 3), of every network.
-        threshold: Density that counts as something.
+        densities: Densities (K,) at points (K, 3), exactly 0 where there is nothing; of networks of the same scene.
 
     Returns:
-        (C, R, R, R) bool.
+        (C, R, R, R) bool for each.
     """
     edge, device = grid.resolution, grid.aabb.device
+    shape = (grid.cascades, edge // 2, edge // 2, edge // 2)
     blocks = torch.arange(grid.cascades * (edge // 2) ** 3, device=device)
-    coarse = _ask(grid, densities, blocks, _BLOCK_PLACES, threshold, edge // 2)
-    near = _dilate(coarse.view(grid.cascades, *[edge // 2] * 3))
+    coarse = [_ask(grid, density_fn, blocks, _BLOCK_PLACES, edge // 2) for density_fn in densities]
+    near = _dilate(torch.stack(coarse).any(0).view(shape))
     for axis in (1, 2, 3):
         near = near.repeat_interleave(2, axis)
     cells = near.flatten().nonzero().squeeze(1)
-    found = torch.zeros(grid.occupied.numel(), dtype=torch.bool, device=device)
-    found[cells] = _ask(grid, densities, cells, _CELL_PLACES, threshold, edge)
-    return _dilate(found.view(grid.occupied.shape))
+    found = torch.zeros(len(densities), grid.occupied.numel(), dtype=torch.bool, device=device)
+    for row, density_fn in zip(found, densities):
+        row[cells] = _ask(grid, density_fn, cells, _CELL_PLACES, edge)
+    return [_dilate(row.view(grid.occupied.shape)) for row in found]
 
 
 def _ask(
     grid: OccupancyGrid,
-    densities: Sequence[DensityFunction],
+    density_fn: DensityFunction,
     cells: Tensor,
     places: Sequence[tuple[float, float, float]],
-    threshold: float,
     resolution: int,
 ) -> Tensor:
-    """Whether any network has density at any of the places in each cell."""
+    """Whether there is density at any of the places in each cell."""
     found = torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
     for place in places:
-        for density_fn in densities:
-            left = (~found).nonzero().squeeze(1)
-            for some in torch.split(left, _CHUNK):
-                points = grid.cell_points(cells[some], torch.tensor(place, device=cells.device), resolution)
-                found[some] = density_fn(points) > threshold
+        left = (~found).nonzero().squeeze(1)
+        for some in torch.split(left, _CHUNK):
+            points = grid.cell_points(cells[some], torch.tensor(place, device=cells.device), resolution)
+            found[some] = density_fn(points) > 0
     return found
 
 

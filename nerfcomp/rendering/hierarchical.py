@@ -18,8 +18,7 @@ from nerfcomp.rendering.distances import importance, intervals, stratified
 from nerfcomp.rendering.emptiness import find_occupied, occupied_at
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
 from nerfcomp.rendering.sampler import Sampler
-from nerfcomp.rendering.visibility import join_samples, optical_depth
-
+from nerfcomp.rendering.visibility import follow_light, join_samples
 
 _RAYS_AT_ONCE = 2**12  # their distances stay in the cache
 
@@ -55,8 +54,10 @@ class HierarchicalSampler(Sampler):
         ValueError: A number outside its range.
     """
 
-    least_transmittance = 1e-6  # a picture of the plain renderer, to more than its rounding
+    least_transmittance = 1e-5
     carried = False
+
+    coarse_occupied: Tensor
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class HierarchicalSampler(Sampler):
             raise ValueError(f"Need 3 <= n_samples <= 1024 and n_importance <= 1024, got {n_samples}, {n_importance}.")
         self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self.grid = OccupancyGrid(resolution, cascades)
+        self.register_buffer("coarse_occupied", torch.ones_like(self.grid.occupied), persistent=False)
         self.n_samples = n_samples
         self.n_importance = n_importance
         self.lindisp = lindisp
@@ -79,12 +81,13 @@ class HierarchicalSampler(Sampler):
 
     @property
     def occupied(self) -> Tensor:
-        """(C, R, R, R) bool."""
+        """(C, R, R, R) bool, where the last pass asks."""
         return self.grid.occupied
 
     def set_occupied(self, occupied: Tensor) -> None:
-        """Take over an occupancy (C, R, R, R) from elsewhere."""
+        """Take over an occupancy (C, R, R, R) of both networks from elsewhere."""
         self.grid.set_occupied(occupied)
+        self.coarse_occupied.copy_(occupied)
 
     def prepare(
         self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
@@ -92,10 +95,17 @@ class HierarchicalSampler(Sampler):
         """Put the innermost cube of the grid around the scene's box."""
         middle, half = aabb.mean(0), (aabb[1] - aabb[0]) / 2 * 2.0 ** (self.grid.cascades - 1)
         self.grid.set_aabb(torch.stack([middle - half, middle + half]))
+        self.coarse_occupied.fill_(True)
 
-    def learn(self, densities: Sequence[DensityFunction], threshold: float = 0.0) -> None:
-        """Ask all networks, once, where they are empty; see `find_occupied`."""
-        self.grid.set_occupied(find_occupied(self.grid, densities, threshold))
+    def learn(self, densities: Sequence[DensityFunction]) -> None:
+        """Find out where each network is empty; see `find_occupied`.
+
+        Args:
+            densities: That of the coarse network first, that of the last pass last.
+        """
+        found = find_occupied(self.grid, densities)
+        self.grid.set_occupied(found[-1])
+        self.coarse_occupied.copy_(found[0])
 
     @torch.no_grad()
     def forward(self, rays: Rays, jitter: Tensor | None = None, density_fn: DensityFunction | None = None) -> Samples:
@@ -115,13 +125,14 @@ class HierarchicalSampler(Sampler):
 
     def _forward(self, rays: Rays, jitter: Tensor | None, density_fn: DensityFunction | None) -> Samples:
         t = self.distances(rays, jitter)
-        coarse, rows = self.place(rays, t)
         if density_fn is None or self.n_importance == 0:
-            return coarse
-        density = density_fn(coarse.x)
-        before = optical_depth(density, coarse.dt, coarse.offsets)
-        weights = torch.zeros_like(t).view(-1)
-        weights[rows] = torch.exp(-before).to(t.dtype) * -torch.expm1(-density * coarse.dt)
+            return self.place(rays, t).samples
+        coarse, rows = self.place(rays, t, self.coarse_occupied)
+        own = follow_light(coarse, density_fn, self.least_transmittance).depths
+        before = torch.cumsum(own, 0) - own
+        before -= before.index_select(0, coarse.offsets[:-1]).index_select(0, coarse.ray_indices)
+        weights = t.new_zeros(t.numel())
+        weights[rows] = (torch.exp(-before) * -torch.expm1(-own)).to(t.dtype)
         return self.place(rays, self.refine(t, weights.view_as(t), jitter)).samples
 
     def distances(self, rays: Rays, jitter: Tensor | None = None) -> Tensor:
@@ -142,8 +153,14 @@ class HierarchicalSampler(Sampler):
         new = importance(t, weights, self.n_importance, self._jitter(t, jitter))
         return torch.cat([t, new], 1).sort(1).values
 
-    def place(self, rays: Rays, t: Tensor) -> Placed:
-        """Samples at distances (N, S), near to far; in evaluation without those in empty cells, the last one stays."""
+    def place(self, rays: Rays, t: Tensor, occupied: Tensor | None = None) -> Placed:
+        """Samples at distances (N, S), near to far; in evaluation without those in empty cells, the last one stays.
+
+        Args:
+            rays: N rays.
+            t: (N, S) ascending.
+            occupied: (C, R, R, R) bool; that of the last pass when absent.
+        """
         count = t.shape[1]
         x = torch.addcmul(rays.origins[:, None], rays.directions[:, None], t[..., None]).reshape(-1, 3)
         ray_indices = torch.arange(len(t), device=t.device).repeat_interleave(count)
@@ -151,10 +168,10 @@ class HierarchicalSampler(Sampler):
         samples = Samples(x, t.reshape(-1), intervals(t).reshape(-1), ray_indices, offsets)
         if self.training:
             return Placed(samples, torch.arange(len(x), device=t.device))
-        return self._without_empty(samples)
+        return self._without_empty(samples, self.occupied if occupied is None else occupied)
 
-    def _without_empty(self, samples: Samples) -> Placed:
-        keep = occupied_at(samples.x, self.occupied, self.grid.aabb, outside=True)
+    def _without_empty(self, samples: Samples, occupied: Tensor) -> Placed:
+        keep = occupied_at(samples.x, occupied, self.grid.aabb, outside=True)
         keep[samples.offsets[1:] - 1] = True  # its interval has no end, so that the least density counts
         rows = keep.nonzero().squeeze(1)
         x, t, dt, ray_indices = (value.index_select(0, rows) for value in samples[:4])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nerfcomp.kernels.march import Samples
 
+_OPAQUE = 100.0  # optical depth of which no light is left; larger ones would swallow the digits of others in a sum
 _FIRST_WAVE = 8  # samples; most rays meet a surface among their first occupied cells
 
 
@@ -60,10 +61,22 @@ def optical_depth(density: Tensor, dt: Tensor, offsets: Tensor) -> Tensor:
     return before - torch.repeat_interleave(starts, counts)
 
 
-def lit_counts(samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4) -> Tensor:
-    """Count the leading samples of each ray that light still reaches.
+class Lit(NamedTuple):
+    """How far light reaches along each ray.
 
-    Densities are asked for in waves, the nearest samples first, so that few are asked behind the first surface.
+    Attributes:
+        counts: (N,) int64, number of leading samples that it reaches.
+        depths: (M,) float64, optical depth of each sample; 0 where nobody needed to ask.
+    """
+
+    counts: Tensor
+    depths: Tensor
+
+
+def follow_light(samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4) -> Lit:
+    """Ask for densities as far as light reaches.
+
+    They are asked for in waves, the nearest samples first, so that few are asked behind the first surface.
 
     Args:
         samples: M samples of N rays.
@@ -71,20 +84,22 @@ def lit_counts(samples: Samples, density_fn: Callable[[Tensor], Tensor], least_t
         least_transmittance: A sample behind less transmittance is not lit; in (0, 1).
 
     Returns:
-        (N,) int64.
+        Lit samples per ray, and what was found.
 
     >>> one_ray = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.zeros(3).long(), torch.tensor([0, 3]))
-    >>> lit_counts(one_ray, lambda x: torch.full((len(x),), 5.0)).tolist()
+    >>> follow_light(one_ray, lambda x: torch.full((len(x),), 5.0)).counts.tolist()
     [2]
     """
     limit = -math.log(least_transmittance)
     begin, end = samples.offsets[:-1].clone(), samples.offsets[1:]
-    lit, depth = torch.zeros_like(begin), torch.zeros(len(begin), dtype=torch.float64, device=begin.device)
+    depths = torch.zeros(len(samples.t), dtype=torch.float64, device=begin.device)
+    lit, depth = torch.zeros_like(begin), depths.new_zeros(len(begin))
     alive, size = (begin < end).nonzero().squeeze(1), _FIRST_WAVE
     while len(alive):
         counts = (end[alive] - begin[alive]).clamp(max=size)
         rows, offsets = leading_rows(begin[alive], counts)
-        own = density_fn(samples.x.index_select(0, rows)) * samples.dt[rows]
+        own = (density_fn(samples.x.index_select(0, rows)) * samples.dt[rows]).clamp(max=_OPAQUE)
+        depths[rows] = own.double()
         before = optical_depth(own, torch.ones_like(own), offsets) + torch.repeat_interleave(depth[alive], counts)
         passed = torch.nn.functional.pad(torch.cumsum(before <= limit, 0), (1, 0))[offsets]
         lit[alive] += passed[1:] - passed[:-1]
@@ -93,7 +108,7 @@ def lit_counts(samples: Samples, density_fn: Callable[[Tensor], Tensor], least_t
         begin[alive] += counts
         alive = alive[(begin[alive] < end[alive]) & (depth[alive] <= limit)]
         size *= 4
-    return lit
+    return Lit(lit, depths)
 
 
 @torch.no_grad()
@@ -114,7 +129,7 @@ def visible_samples(
     >>> visible_samples(one_ray, lambda x: torch.full((len(x),), 5.0)).offsets.tolist()
     [0, 2]
     """
-    lit = lit_counts(samples, density_fn, least_transmittance)
+    lit = follow_light(samples, density_fn, least_transmittance).counts
     rows, offsets = leading_rows(samples.offsets[:-1], lit)
     x, t, dt, indices = (value.index_select(0, rows) for value in samples[:4])
     return Samples(x, t, dt, indices, offsets)

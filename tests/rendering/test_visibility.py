@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from nerfcomp.kernels.march import Samples
 from nerfcomp.rendering.visibility import (
     affordable_samples,
+    follow_light,
     join_samples,
-    lit_counts,
     optical_depth,
     rays_within,
     some_rays,
@@ -71,7 +71,7 @@ def test_waves_see_what_one_look_sees() -> None:
     depth = optical_depth(density, samples.dt, samples.offsets)
     rays = samples.ray_indices[depth <= -math.log(1e-4)]
     expected = torch.bincount(rays, minlength=6)
-    assert torch.equal(lit_counts(samples, lambda x: 3 * x.sum(1)), expected)
+    assert torch.equal(follow_light(samples, lambda x: 3 * x.sum(1)).counts, expected)
     assert 0 < int(expected.sum()) < len(samples.t)
 
 
