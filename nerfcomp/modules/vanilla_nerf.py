@@ -11,7 +11,7 @@ from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, 
 from nerfcomp.rendering.emptiness import occupied_at
 from nerfcomp.rendering.metrics import psnr
 from nerfcomp.rendering.surface_memory import SurfaceMemory
-from nerfcomp.rendering.visibility import rays_within, some_rays
+from nerfcomp.rendering.visibility import kept_samples, rays_within, some_rays
 
 _REACH = 1.15  # of the distance to far: planes where other renderers stop are farther away in the corners of a picture
 
@@ -21,7 +21,8 @@ class VanillaNeRFModule(NeRFModule):
 
     By itself this is the training of the paper: the coarse network's weights place the samples of the fine one, both
     are compared with the true colours. That asks 256 times per ray. With a ``training_sampler`` the samples of both
-    networks lie in the occupied cells that light reaches, a few per ray. Such samples never visit empty space, which
+    networks lie in the occupied cells that light reaches, a few per ray: those of the fine one where that sampler
+    marches, those of the coarse one where ``sampler`` will ask it. Such samples never visit empty space, which
     pictures rendered hierarchically do; so both networks are also told to be empty at random places of it.
 
     Args:
@@ -125,12 +126,22 @@ class VanillaNeRFModule(NeRFModule):
         self.memory.record(samples, shade.alpha, aabb)
         rendered = render(lambda *_: shade, rays, samples, background)
         losses = {"rgb": self.rgb_loss(rendered.rgb, rgb)}
-        n_coarse = max(1, rays_within(samples, int(self.coarse_share * self.max_samples)))
-        rays, true, background = _leading(batch, min(n_rays, n_coarse))
-        coarse = render(self.field.coarse_shade, rays, some_rays(samples, 0, len(true)), background)
-        losses["coarse"] = self.rgb_loss(coarse.rgb, true)
+        losses["coarse"] = self._coarse_loss(batch, training_sampler)
         losses["empty"] = self.empty_weight * self._empty_loss(batch.rays, training_sampler)
         return _summary(losses, rendered, rgb)
+
+    def _coarse_loss(self, batch: RayBatch, training_sampler: OccupancySampler) -> Tensor:
+        """Error of the coarse network at the distances where pictures ask it, in occupied cells that light reaches."""
+        assert self.memory is not None
+        most = max(1, int(self.coarse_share * self.max_samples))
+        rays = Rays(*(value[:most] for value in batch.rays))
+        t = self.sampler.distances(rays, self.jitter(len(batch.rgb))[:most])
+        samples, aabb = self.sampler.place(rays, t).samples, training_sampler.grid.aabb
+        samples = kept_samples(samples, occupied_at(samples.x, training_sampler.occupied, aabb, outside=False))
+        samples = self.memory.lit(samples, aabb)
+        rays, true, background = _leading(batch, max(1, rays_within(samples, most)))
+        samples = some_rays(samples, 0, len(true))
+        return self.rgb_loss(render(self.field.coarse_shade, rays, samples, background).rgb, true)
 
     def _empty_loss(self, rays: Rays, training_sampler: OccupancySampler) -> Tensor:
         """How far the densities of both networks reach above minus the margin where nothing is."""

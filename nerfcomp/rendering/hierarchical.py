@@ -18,7 +18,7 @@ from nerfcomp.rendering.distances import importance, intervals, stratified
 from nerfcomp.rendering.emptiness import find_occupied, occupied_at
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
 from nerfcomp.rendering.sampler import Sampler
-from nerfcomp.rendering.visibility import follow_light, join_samples
+from nerfcomp.rendering.visibility import follow_light, join_samples, kept_samples
 
 _RAYS_AT_ONCE = 2**12  # their distances stay in the cache
 
@@ -173,10 +173,7 @@ class HierarchicalSampler(Sampler):
     def _without_empty(self, samples: Samples, occupied: Tensor) -> Placed:
         keep = occupied_at(samples.x, occupied, self.grid.aabb, outside=True)
         keep[samples.offsets[1:] - 1] = True  # its interval has no end, so that the least density counts
-        rows = keep.nonzero().squeeze(1)
-        x, t, dt, ray_indices = (value.index_select(0, rows) for value in samples[:4])
-        offsets = torch.nn.functional.pad(keep.cumsum(0), (1, 0))[samples.offsets]
-        return Placed(Samples(x, t, dt, ray_indices, offsets), rows)
+        return Placed(kept_samples(samples, keep), keep.nonzero().squeeze(1))
 
     def _jitter(self, like: Tensor, jitter: Tensor | None) -> Tensor:
         """The given jitter, or a random one while training; as many as ``like`` has rows."""

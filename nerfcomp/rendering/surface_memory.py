@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nerfcomp.kernels.march import Samples
 from nerfcomp.rendering.emptiness import cell_numbers
-from nerfcomp.rendering.visibility import leading_rows, optical_depth
+from nerfcomp.rendering.visibility import kept_samples, optical_depth
 
 _TRUSTED = 0.5  # of a remembered density: a cell is rarely as dense everywhere as where it was seen
 
@@ -57,10 +57,7 @@ class SurfaceMemory(nn.Module):
             The kept samples of the same N rays.
         """
         tau = optical_depth(self.density[self._cells(samples, aabb)], samples.dt, samples.offsets)
-        passed = torch.nn.functional.pad((tau < self.limit).cumsum(0), (1, 0))[samples.offsets]
-        rows, offsets = leading_rows(samples.offsets[:-1], passed[1:] - passed[:-1])
-        x, t, dt, indices = (value.index_select(0, rows) for value in samples[:4])
-        return Samples(x, t, dt, indices, offsets)
+        return kept_samples(samples, tau < self.limit)
 
     def _cells(self, samples: Samples, aabb: Tensor) -> Tensor:
         return cell_numbers(samples.x, self.cascades, self.resolution, aabb).clamp(min=0)

@@ -111,6 +111,20 @@ def follow_light(samples: Samples, density_fn: Callable[[Tensor], Tensor], least
     return Lit(lit, depths)
 
 
+def kept_samples(samples: Samples, keep: Tensor) -> Samples:
+    """The samples where ``keep`` (M,) is set, of the same N rays.
+
+    >>> ray, offsets = torch.tensor([0, 0, 1]), torch.tensor([0, 2, 3])
+    >>> two = Samples(torch.zeros(3, 3), torch.arange(3.0), torch.ones(3), ray, offsets)
+    >>> kept = kept_samples(two, torch.tensor([False, True, False]))
+    >>> kept.t.tolist(), kept.offsets.tolist()
+    ([1.0], [0, 1, 1])
+    """
+    rows = keep.nonzero().squeeze(1)
+    x, t, dt, ray_indices = (value.index_select(0, rows) for value in samples[:4])
+    return Samples(x, t, dt, ray_indices, torch.nn.functional.pad(keep.cumsum(0), (1, 0))[samples.offsets])
+
+
 @torch.no_grad()
 def visible_samples(
     samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4
