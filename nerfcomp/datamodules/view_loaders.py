@@ -21,7 +21,7 @@ Picture = Callable[[int], Tensor]
 _THREADS = 8  # that decode pictures; a batch is decoded while the one before is trained on
 
 
-class _Repeatable:
+class Repeatable:
     """Remembers in checkpoints what its draws depend on, besides the step.
 
     Attributes:
@@ -46,7 +46,7 @@ class _Repeatable:
             logger.warning("The resumed run draws other views: it has %s, it began with %s.", self.state_dict(), state)
 
 
-class RandomViewLoader(_Repeatable):
+class RandomViewLoader(Repeatable):
     """Whole views in random order: every epoch sees each view at most once, on one process only.
 
     Step s draws from the permutation of its epoch; of its R B views rank r keeps every R-th, beginning with the r-th.
@@ -115,7 +115,7 @@ class RandomViewLoader(_Repeatable):
         return [pool.submit(self.picture, view) for view in self.draw(step)]
 
 
-class FreshViewLoader(_Repeatable):
+class FreshViewLoader(Repeatable):
     """Views that a teacher renders while the student trains: every epoch drops the oldest and adds fresh ones.
 
     Epoch e keeps the last ``pool_views`` of the sequence up to view ``(e + 1) fresh_views``; rank r renders every R-th

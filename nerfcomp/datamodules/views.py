@@ -1,16 +1,22 @@
 """Whole views for students: real ones, those that a teacher wrote down, and those that it renders on the fly."""
 
+from functools import cache
+
 from torch import Tensor
 
 from nerfcomp.datamodules.loaders import over_background
+from nerfcomp.datamodules.patch_loader import RandomPatchLoader
 from nerfcomp.datamodules.poses import PoseSource
 from nerfcomp.datamodules.rays import RayDataModule
 from nerfcomp.datamodules.teacher import TeacherViews
-from nerfcomp.datamodules.view_loaders import FreshViewLoader, RandomViewLoader
+from nerfcomp.datamodules.view_loaders import FreshViewLoader, Picture, RandomViewLoader
 from nerfcomp.errors import SceneError
 from nerfcomp.pipeline import SceneInfo
+from nerfcomp.rays import Camera
 from nerfcomp.readers.pseudo import Manifest, PseudoFolder
 from nerfcomp.readers.scene import SceneReader
+
+Loader = RandomViewLoader | RandomPatchLoader | FreshViewLoader
 
 
 class ViewDataModule(RayDataModule):
@@ -21,10 +27,20 @@ class ViewDataModule(RayDataModule):
         batch_size: Views per process and step.
         seed: Batch s depends on this and s alone.
         val_views: Use this many validation views, evenly spread; all when absent. Test always uses all.
+        patch: Train on patches of so many pixels along a side, cut from many views, that together are as large as
+            ``batch_size`` views; on whole views when absent.
     """
 
-    def __init__(self, reader: SceneReader, batch_size: int = 4, seed: int = 0, val_views: int | None = None) -> None:
+    def __init__(
+        self,
+        reader: SceneReader,
+        batch_size: int = 4,
+        seed: int = 0,
+        val_views: int | None = None,
+        patch: int | None = None,
+    ) -> None:
         super().__init__(reader, batch_size=batch_size, seed=seed, val_views=val_views)
+        self.patch = patch
 
     @property
     def info(self) -> SceneInfo:
@@ -32,15 +48,23 @@ class ViewDataModule(RayDataModule):
         red, green, blue = self.background.tolist()
         return SceneInfo.from_scene(self.scene, (red, green, blue))
 
-    def train_dataloader(self) -> RandomViewLoader | FreshViewLoader:  # type: ignore[override]
+    def train_dataloader(self) -> Loader:  # type: ignore[override]
         """Random training views."""
         scene, background = self.split("train"), self.background
 
+        @cache
         def picture(view: int) -> Tensor:
             rgb = over_background(scene.images[view].view(-1, 4), background) * 255
             return rgb.round().byte().view(scene.camera.height, scene.camera.width, 3)
 
-        return RandomViewLoader(scene.camera, picture, self.batch_size, self._step_counter(), self.seed, *self._place)
+        return self._loader(scene.camera, picture)
+
+    def _loader(self, camera: Camera, picture: Picture) -> Loader:
+        """Views or patches of them."""
+        common = (self.batch_size, self._step_counter(), self.seed, *self._place)
+        if self.patch is None:
+            return RandomViewLoader(camera, picture, *common)
+        return RandomPatchLoader(camera, picture, self.patch, *common)
 
 
 class PseudoDataModule(ViewDataModule):
@@ -52,8 +76,8 @@ class PseudoDataModule(ViewDataModule):
         batch_size: Views per process and step.
         seed: Batch s depends on this and s alone.
         val_views: Use this many validation views, evenly spread; all when absent.
-        memory_gib: Sets up to this size are decoded once and kept; of larger ones every batch is decoded anew, in
-            threads.
+        memory_gib: Sets up to this size are decoded once and kept; of larger ones every batch is decoded anew.
+        patch: See :class:`ViewDataModule`.
     """
 
     def __init__(
@@ -64,8 +88,9 @@ class PseudoDataModule(ViewDataModule):
         seed: int = 0,
         val_views: int | None = None,
         memory_gib: float = 4.0,
+        patch: int | None = None,
     ) -> None:
-        super().__init__(reader, batch_size, seed, val_views)
+        super().__init__(reader, batch_size, seed, val_views, patch)
         self.folder = PseudoFolder(root)
         self.memory_gib = memory_gib
         self._manifest: Manifest | None = None
@@ -95,7 +120,7 @@ class PseudoDataModule(ViewDataModule):
         keys = ("aabb", "near", "far", "ndc", "background", "height", "width", "intrinsics", "distortion", "poses")
         return SceneInfo.from_json({key: getattr(manifest, key) for key in keys})
 
-    def train_dataloader(self) -> RandomViewLoader | FreshViewLoader:  # type: ignore[override]
+    def train_dataloader(self) -> Loader:  # type: ignore[override]
         """Random pseudo views."""
         manifest, folder = self.manifest, self.folder
         pixels = manifest.height * manifest.width * 3
@@ -109,9 +134,7 @@ class PseudoDataModule(ViewDataModule):
                 kept[view] = found if keep else None
             return found
 
-        return RandomViewLoader(
-            manifest.camera, picture, self.batch_size, self._step_counter(), self.seed, *self._place
-        )
+        return self._loader(manifest.camera, picture)
 
 
 class TeacherDataModule(ViewDataModule):
@@ -166,7 +189,7 @@ class TeacherDataModule(ViewDataModule):
         """What the student must know of the scene: what its teacher knows, at the size of its views."""
         return self.source.trained.scene.scaled(self.source.scale)
 
-    def train_dataloader(self) -> RandomViewLoader | FreshViewLoader:  # type: ignore[override]
+    def train_dataloader(self) -> Loader:  # type: ignore[override]
         """Views from the pool, which grows fresh views at the beginning of every epoch."""
         rank, world_size = self._place
         if self.fresh_views // world_size < self.batch_size:
