@@ -35,7 +35,7 @@ from nerfcomp.pipeline import (
     write_checkpoint,
 )
 from nerfcomp.pipeline.encoding import Planner, Target, encode_for, some_views
-from nerfcomp.pipeline.evaluate import thinned
+from nerfcomp.pipeline.evaluate import ThinnedReader
 from nerfcomp.pipeline.lsa_run import (
     DatasetType,
     LSAOptions,
@@ -112,7 +112,7 @@ def lsa(
         target_bytes: Search the finest quality whose file is at most this large, instead of taking ``qp``.
         max_psnr_drop: Search the coarsest quality that loses at most this many dB on views held back from tuning.
         downscale: Divide the images' width and height by this; 2 for blender, 8 for llff when absent.
-        test_stride: Measure every so-manieth row and column of the test views; 1 measures all of them.
+        test_stride: Measure every so-manieth row and column of held-back and test views; 1 measures all of them.
         movie_frames: Frames of a film; 0 for no films.
         movie_scale: Size of films relative to the images.
         disparity: Write films of the disparity, too.
@@ -161,9 +161,9 @@ class LSARun:
         torch.manual_seed(0)
         self.folder = folder
         self.options = options
-        self.reader = scene_reader(options)
+        self.reader = ThinnedReader(scene_reader(options), options.test_stride)
         train = self.reader.read("train")
-        self.test = thinned(self.reader.read("test"), options.test_stride)
+        self.test = self.reader.read("test")
         white = 1.0 if train.has_alpha else 0.0
         self.scene = SceneInfo.from_scene(train, (white, white, white))
         self.side = SideQP(options.scale_qp, options.bias_qp)

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline.report import ViewResult
 from nerfcomp.pipeline.trained import TrainedField
-from nerfcomp.rays import RayBatch, image_rays
+from nerfcomp.rays import Camera, RayBatch, image_rays
 from nerfcomp.readers.posed import select_views
-from nerfcomp.readers.scene import Scene
+from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 from nerfcomp.rendering import Rendered
 from nerfcomp.rendering.metrics import image_quality
 
@@ -100,6 +100,28 @@ def thinned(scene: Scene, stride: int) -> Scene:
     intrinsics = torch.cat([focal, 0.5 - (first + 0.5 - center) / stride], 1)
     fewer = camera._replace(intrinsics=intrinsics, height=images.shape[1], width=images.shape[2])
     return scene._replace(images=images, camera=fewer)
+
+
+class ThinnedReader(SceneReader):
+    """Another reader whose views, except those to train on, keep every ``stride``-th row and column only.
+
+    Args:
+        reader: The other one.
+        stride: See `thinned`.
+    """
+
+    def __init__(self, reader: SceneReader, stride: int) -> None:
+        self.reader = reader
+        self.stride = stride
+
+    def read(self, split: Split) -> Scene:
+        """Read one split; see :meth:`SceneReader.read`."""
+        scene = self.reader.read(split)
+        return scene if split == "train" else thinned(scene, self.stride)
+
+    def path(self, kind: PathKind, n_frames: int) -> Camera:
+        """Cameras of a video, whole; see :meth:`SceneReader.path`."""
+        return self.reader.path(kind, n_frames)
 
 
 def write_picture(path: Path, rgb: Tensor) -> None:
