@@ -1,5 +1,6 @@
 """What the LightningModules share: a field, a warm start, one optimizer, one step, one evaluation."""
 
+import signal
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -57,6 +58,19 @@ class FieldModule(LightningModule):
             OptimizerLRScheduler,
             {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}},
         )
+
+    def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Stop here when told to."""
+        self._stop_if_told()
+
+    def on_predict_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Stop here when told to; callbacks have kept the batch by now."""
+        self._stop_if_told()
+
+    def _stop_if_told(self) -> None:
+        """End the process after SIGTERM, which Lightning takes note of but heeds in training only."""
+        if self.trainer.received_sigterm:
+            raise SystemExit(128 + signal.SIGTERM)
 
 
 def gather_rows(rows: list[Any]) -> list[Any]:

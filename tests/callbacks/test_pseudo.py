@@ -1,13 +1,14 @@
 """A teacher's views through the front door: the same bytes however the work was shared and interrupted."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 
 import train
 from nerfcomp.callbacks import PseudoDataWriter
@@ -84,6 +85,25 @@ def test_killed_process_goes_on(alone: Path, config: Path, tmp_path: Path, repos
     assert all(made[name] == expected[name] for name in shared if name in made)
     with pytest.raises(SceneError, match="Choose another folder"):
         predict(config, views)
+
+
+class Terminate(Callback):
+    """Tells the process to stop after its third view."""
+
+    def on_predict_batch_end(self, trainer: Trainer, module: LightningModule, *arguments: object) -> None:
+        if arguments[2] == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_run_that_is_told_to_stop_stops_and_goes_on(alone: Path, config: Path, tmp_path: Path) -> None:
+    views = tmp_path / "views"
+    callbacks = (WRITER % (views, 0, 1))[:-1] + ", tests.callbacks.test_pseudo.Terminate]"
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["predict", "--config", str(config), "--trainer.callbacks", callbacks])
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert sorted(content(views)) == ["manifest.json", "shard_00000.zip"]
+    predict(config, views)
+    assert content(views) == content(alone)
 
 
 def test_finished_shards_are_left_alone(alone: Path, config: Path, tmp_path: Path) -> None:
