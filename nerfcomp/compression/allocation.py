@@ -7,7 +7,7 @@ doubles every ``2 ** qp_density`` units of QP.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
@@ -15,7 +15,11 @@ _QP_PER_OCTAVE = 4
 
 
 def allocate_qp(
-    qp: int, weights: Mapping[str, Tensor], sensitivity: Mapping[str, Tensor], most_offset: int = 24
+    qp: int,
+    weights: Mapping[str, Tensor],
+    sensitivity: Mapping[str, Tensor],
+    most_offset: int = 24,
+    layers: Collection[str] = (),
 ) -> dict[str, int]:
     """Spread one quality setting over tensors so that each pays the same distortion per weight.
 
@@ -24,6 +28,9 @@ def allocate_qp(
         weights: Named tensors.
         sensitivity: Sensitivities of the same names and shapes.
         most_offset: Largest distance of a tensor's QP from ``qp``.
+        layers: Names of matrices of a deep network. Unless nothing feels them at all, their steps stay below the root
+            mean square of their weights: errors as large as the weights silence a layer, and the network with it,
+            which no derivative foretells.
 
     Returns:
         QP of every tensor.
@@ -32,6 +39,8 @@ def allocate_qp(
     >>> flat = torch.ones(8)
     >>> allocate_qp(-20, {"a": flat, "b": flat}, {"a": flat, "b": 16 * flat})
     {'a': -16, 'b': -24}
+    >>> allocate_qp(2, {"a": flat, "b": flat}, {"a": flat, "b": flat}, layers=["a"])
+    {'a': 0, 'b': 2}
     """
     active = {name: sensitivity[name] > 0 for name in weights}
     counts = {name: int(mask.sum()) for name, mask in active.items()}
@@ -43,4 +52,9 @@ def allocate_qp(
     offsets = {
         name: most_offset if log is None else _QP_PER_OCTAVE * 0.5 * (center - log) for name, log in logs.items()
     }
-    return {name: qp + round(max(-most_offset, min(most_offset, offset))) for name, offset in offsets.items()}
+    found = {name: qp + round(max(-most_offset, min(most_offset, offset))) for name, offset in offsets.items()}
+    for name in layers:
+        size = weights[name].square().mean().sqrt().item()
+        if counts[name] and size > 0:
+            found[name] = min(found[name], math.floor(_QP_PER_OCTAVE * math.log2(size)))
+    return found

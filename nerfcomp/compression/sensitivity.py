@@ -25,7 +25,7 @@ def measure_sensitivity(
 
     Args:
         outputs: Calls that each render one batch, any shape, with gradients to ``weights``; more batches, less noise.
-        weights: Named parameters.
+        weights: Named parameters, frozen or not.
         generator: Source of the random signs.
 
     Returns:
@@ -38,6 +38,18 @@ def measure_sensitivity(
     >>> measure_sensitivity([lambda: 2.0 * w[:1]], {"w": w})["w"].tolist()
     [4.0, 0.0]
     """
+    frozen = [weight.requires_grad_() for weight in weights.values() if not weight.requires_grad]
+    try:
+        return _mean_square_gradients(outputs, weights, generator)
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
+
+
+@torch.enable_grad()
+def _mean_square_gradients(
+    outputs: Iterable[Callable[[], Tensor]], weights: Mapping[str, nn.Parameter], generator: torch.Generator | None
+) -> dict[str, Tensor]:
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     batches = 0
     for render in outputs:

@@ -91,4 +91,6 @@ def plan_bits(
     tensors = coded_tensors(trained.field)
     weights = weights_of(tensors)
     known = {name: sensitivity[name] for name in weights}
-    return BitPlan(allocate_qp(qp, weights, known) | side_qps(tensors, side), price, known)
+    deep = isinstance(trained.field, NeRFField)
+    layers = [name for name, value in weights.items() if deep and value.dim() == 2]
+    return BitPlan(allocate_qp(qp, weights, known, layers=layers) | side_qps(tensors, side), price, known)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from nerfcomp.codec.quantizers import step_size
 from nerfcomp.compression import allocate_qp, largest_passing, measure_sensitivity
 
 
@@ -53,3 +54,18 @@ def test_search_finds_the_border(limit: int) -> None:
 def test_search_says_when_nothing_passes() -> None:
     with pytest.raises(ValueError, match="even the finest setting, QP -10"):
         largest_passing(lambda _: False, -10, 0)
+
+
+def test_layers_keep_steps_below_their_weights() -> None:
+    weights = {"deep": torch.full((8, 8), 0.05), "table": torch.full((8, 8), 0.05), "unfelt": torch.full((8, 8), 0.05)}
+    felt = {name: torch.full((8, 8), 0.0 if name == "unfelt" else 1.0) for name in weights}
+    found = allocate_qp(-4, weights, felt, layers=["deep", "unfelt"])
+    assert found["table"] == -4 and found["unfelt"] > found["table"]
+    assert step_size(found["deep"]) <= 0.05 < step_size(found["deep"] + 2)
+
+
+def test_frozen_weights_are_measured_and_stay_frozen() -> None:
+    weight = nn.Parameter(torch.tensor([3.0, 4.0]), requires_grad=False)
+    with torch.no_grad():
+        assert measure_sensitivity([lambda: 2.0 * weight[:1]], {"w": weight})["w"].tolist() == [4.0, 0.0]
+    assert not weight.requires_grad
