@@ -59,7 +59,7 @@ def onnx_cases(trained: TrainedField, folder: Path, threads: int) -> dict[str, C
     """Drawing the home view with onnxruntime, from pose to picture."""
     cases: dict[str, Callable[[], object]] = {}
     pose = some_poses(trained, 1)[0]
-    for precision in ("fp32", "int8"):
+    for precision in ("fp32", "bf16", "int8"):
         path = folder / f"{precision}.onnx"
         export_onnx(trained, path, precision)
         session = open_session(path, threads)

@@ -48,7 +48,7 @@ def export(ckpt: Path, out: Path, precision: Precision = "fp32", scale: float = 
     Args:
         ckpt: Checkpoint or .nfc file of a student.
         out: The .onnx file to write.
-        precision: ``fp32``, or ``int8`` for 8-bit weights and activations of the convolutions.
+        precision: ``fp32``; ``bf16`` for 16-bit weights; ``int8`` for 8-bit weights and activations of convolutions.
         scale: Size of the pictures relative to those that the student learned from.
         force: Overwrite ``out``.
     """
@@ -62,6 +62,8 @@ def export(ckpt: Path, out: Path, precision: Precision = "fp32", scale: float = 
     rows = [[str(out), precision, size, trained.scene.height, trained.scene.width, agreement.psnr]]
     logger.info(format_table(["file", "precision", "bytes", "height", "width", "dB to torch"], rows))
     logger.info("largest difference to torch: %.2e", agreement.largest)
+    if agreement.psnr < 30:
+        logger.warning("Pictures of %s are far from torch's: use another precision, or train with batch_norm.", out)
     if precision == "fp32" and agreement.largest > 1e-4:
         raise NerfcompError(
             f"{out} differs from torch by {agreement.largest:.2e}; at most 1e-4 is rounding. Report this."

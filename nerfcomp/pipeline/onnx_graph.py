@@ -19,6 +19,8 @@ OPSET = 20  # the first with Gelu
 _IR_VERSION = 9
 _EXACT_OCTAVES = 4  # doubling an angle by recurrence doubles its error, so that every fourth octave begins anew
 
+LAST_LAYER = "rgb_layer"
+
 
 class Graph:
     """Collects nodes and constants.
@@ -152,7 +154,7 @@ def add_network(graph: Graph, field: LightField, points: str) -> str:
         for place, block in enumerate(stage.blocks):
             assert isinstance(block, Residual)
             x = add_residual(graph, block, x, f"tail_{index}_{place}")
-    return graph.node("Sigmoid", add_conv(graph, field.rgb, x, "rgb_layer"))
+    return graph.node("Sigmoid", add_conv(graph, field.rgb, x, LAST_LAYER))
 
 
 def add_encoding(graph: Graph, field: LightField, points: str) -> str:

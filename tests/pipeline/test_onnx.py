@@ -60,6 +60,14 @@ def test_eight_bits_draw_almost_the_same(tmp_path: Path) -> None:
     assert "QuantizeLinear" in kinds
 
 
+def test_sixteen_bits_store_half_as_much(tmp_path: Path) -> None:
+    trained, path = student(), tmp_path / "student.onnx"
+    full = export_onnx(trained, tmp_path / "full.onnx")
+    weights = sum(4 * value.numel() for value in trained.field.parameters() if value.dim() > 2)
+    assert export_onnx(trained, path, "bf16") < full - 0.4 * weights
+    assert 35 < compare_with_torch(path, trained).psnr < 100
+
+
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def absent(name: str) -> Any:
         raise ImportError(name)
