@@ -41,5 +41,16 @@ class Upsampling(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Map (B, h, w, channels) to (B, factor h, factor w, width)."""
+        if self.kernel_size == self.stride:
+            return self._apart(x)
         pixels = super().forward(x.permute(0, 3, 1, 2))
         return pixels.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+
+    def _apart(self, x: Tensor) -> Tensor:
+        """The same where pixels do not overlap: one matrix product, several times faster than the general case."""
+        (batch, rows, columns, channels), (side, _) = x.shape, self.kernel_size
+        weight = self.weight.permute(2, 3, 1, 0).reshape(-1, channels)
+        assert self.bias is not None
+        pixels = nn.functional.linear(x, weight, self.bias.repeat(side * side))
+        pixels = pixels.view(batch, rows, columns, side, side, -1).transpose(2, 3)
+        return pixels.reshape(batch, rows * side, columns * side, -1)

@@ -8,6 +8,7 @@ from nerfcomp.errors import ContainerError
 from nerfcomp.fields import Bounds, LightField, build_field, describe_field
 from nerfcomp.fields.batch_norm import BatchNorm
 from nerfcomp.fields.block_points import block_points, points_along
+from nerfcomp.fields.channels_last import Upsampling
 from nerfcomp.rays import Camera, camera_rays, make_camera, spherical_path
 
 SMALL: dict[str, Any] = {
@@ -188,3 +189,11 @@ def test_points_of_one_direction_serve_all_views() -> None:
     together = points_along(poses, directions, torch.tensor([0.0, 1.0]), Bounds(1.0, 3.0))
     alone = points_along(poses[2:], directions, torch.tensor([0.0, 1.0]), Bounds(1.0, 3.0))
     assert together.shape == (3, 6, 6) and torch.allclose(together[2], alone[0])
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_upsampling_is_a_transposed_convolution(kernel: int) -> None:
+    torch.manual_seed(0)
+    layer, x = Upsampling(5, 2, 3, kernel).double(), torch.randn(2, 4, 6, 5, dtype=torch.float64)
+    expected = torch.nn.functional.conv_transpose2d(x.movedim(-1, 1), layer.weight, layer.bias, 3, (kernel - 3) // 2)
+    torch.testing.assert_close(layer(x), expected.movedim(1, -1))
