@@ -15,7 +15,7 @@ def plot(
     result: Path,
     start: int = 0,
     end: int | None = None,
-    average: int = 100,
+    average: int | None = None,
     layout: Layout = "horizontal",
     max_points: int = 100_000,
     out: Path | None = None,
@@ -26,7 +26,7 @@ def plot(
         result: The result.txt.
         start: First iteration drawn, from 0.
         end: Iteration after the last one drawn; all when absent.
-        average: Iterations averaged into one point.
+        average: Iterations averaged into one point; 100, or fewer in shorter ranges, when absent.
         layout: The two curves side by side, or one above the other.
         max_points: Refuse to draw more points than this.
         out: Picture to write instead.
@@ -39,6 +39,8 @@ def plot(
         for entry in entries:
             logger.info("  %s", entry)
     path = out or result.with_suffix(".png")
+    if average is None:
+        average = max(1, min(100, (len(record.psnr) if end is None else end) - start))
     curve = plot_record(record, path, start, end, average, layout, max_points)
     logger.info("Written to %s: %d points, means of %d iterations.", path, len(curve.values), average)
     if curve.dropped:
