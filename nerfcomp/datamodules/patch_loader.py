@@ -73,12 +73,8 @@ class RandomPatchLoader(Repeatable):
         self.camera = camera
         self.picture = picture
         self.patch = patch
-        self.batch_size = batch_size
+        super().__init__(batch_size, next_step, seed, rank, world_size)
         self.count = batch_size * (camera.height // patch) * (camera.width // patch)
-        self.next_step = next_step
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
 
     def __len__(self) -> int:
         return max(1, len(self.camera.c2w) // (self.batch_size * self.world_size))

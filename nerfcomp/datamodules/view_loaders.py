@@ -24,17 +24,20 @@ _THREADS = 8  # that decode pictures; a batch is decoded while the one before is
 class Repeatable:
     """Remembers in checkpoints what its draws depend on, besides the step.
 
-    Attributes:
-        seed: Seed of the draws.
+    Args:
         batch_size: B.
+        next_step: Tells the number of the step that the next batch is for.
+        seed: Of the draws.
         rank: r.
         world_size: R.
     """
 
-    seed: int
-    batch_size: int
-    rank: int
-    world_size: int
+    def __init__(self, batch_size: int, next_step: Callable[[], int], seed: int, rank: int, world_size: int) -> None:
+        self.batch_size = batch_size
+        self.next_step = next_step
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
 
     def state_dict(self) -> dict[str, Any]:
         """What the draws depend on."""
@@ -84,11 +87,7 @@ class RandomViewLoader(Repeatable):
             )
         self.camera = camera
         self.picture = picture
-        self.batch_size = batch_size
-        self.next_step = next_step
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+        super().__init__(batch_size, next_step, seed, rank, world_size)
 
     def __len__(self) -> int:
         return self.views // (self.batch_size * self.world_size)
@@ -149,11 +148,7 @@ class FreshViewLoader(Repeatable):
         self.fresh_views = fresh_views
         self.pool_views = pool_views
         self.length = length
-        self.batch_size = batch_size
-        self.next_step = next_step
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+        super().__init__(batch_size, next_step, seed, rank, world_size)
         self.pool: dict[int, tuple[Camera, Tensor]] = {}
 
     def __len__(self) -> int:
