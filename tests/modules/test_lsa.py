@@ -26,7 +26,7 @@ from nerfcomp.rays import image_rays
 from nerfcomp.readers import ProceduralReader, Scene, Split
 from nerfcomp.readers.nerf_pytorch import write_nerf_pytorch
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
-from tests.modules.tiny_fields import data, save, tiny_ngp, tiny_pair
+from tests.modules.tiny_fields import data, quiet_fit, save, tiny_ngp, tiny_pair
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +42,7 @@ def ngp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tune(
     module: LSAModule, folder: Path, steps: int = 6, ckpt: Path | None = None, datamodule: RayDataModule | None = None
 ) -> Trainer:
-    module.hparams.clear()
-    trainer = Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-    )
-    trainer.fit(module, datamodule=datamodule or data(), ckpt_path=ckpt, weights_only=True)
-    return trainer
+    return quiet_fit(module, datamodule or data(), folder, steps, ckpt)
 
 
 @pytest.mark.parametrize("start", ["pair", "ngp"])

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Trainer
 
 from nerfcomp.fields import NeRFField
 from nerfcomp.modules import VanillaNeRFModule
 from nerfcomp.pipeline import evaluate_views
 from nerfcomp.pipeline.report import mean_result
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
-from tests.modules.tiny_fields import data
+from tests.modules.tiny_fields import data, quiet_fit
 
 
 def module_of(fast: bool) -> VanillaNeRFModule:
@@ -29,19 +28,8 @@ def module_of(fast: bool) -> VanillaNeRFModule:
 
 def train(module: VanillaNeRFModule, folder: Path, steps: int) -> float:
     """PSNR on the test view after so many steps."""
-    module.hparams.clear()
     datamodule = data()
-    trainer = Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
-    trainer.fit(module, datamodule=datamodule)
+    quiet_fit(module, datamodule, folder, steps)
     return mean_result(evaluate_views(module.trained, datamodule.split("test"))).psnr
 
 

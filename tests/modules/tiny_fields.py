@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from lightning import LightningModule, Trainer
 
 from nerfcomp.datamodules import RayDataModule
 from nerfcomp.fields import NeRFField, NGPField, RadianceField
@@ -37,3 +38,23 @@ def tiny_ngp() -> tuple[RadianceField, Sampler]:
         for level in field.grid.parameters():
             level.normal_(0.0, 0.5)
     return field, OccupancySampler(resolution=16, n_steps=32)
+
+
+def quiet_fit(
+    module: LightningModule, datamodule: RayDataModule, folder: Path, steps: int, ckpt: Path | None = None
+) -> Trainer:
+    """Train so many steps on the CPU and write nothing."""
+    module.hparams.clear()
+    trainer = Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
+    return trainer
