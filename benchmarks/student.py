@@ -21,7 +21,7 @@ from benchmarks.common import measure, report
 from nerfcomp.fields import LightField
 from nerfcomp.pipeline import SceneInfo, TrainedField, read_trained
 from nerfcomp.pipeline.cost import count_macs
-from nerfcomp.pipeline.light_fields import folded
+from nerfcomp.pipeline.light_fields import merged
 from nerfcomp.pipeline.onnx_export import export_onnx, open_session, some_poses
 from nerfcomp.rays import spherical_path
 from nerfcomp.readers.posed import select_views
@@ -42,7 +42,7 @@ def torch_cases(trained: TrainedField, compiled: bool) -> dict[str, Callable[[],
     camera, bounds = select_views(trained.scene.camera, [0]), trained.scene.bounds
     cases: dict[str, Callable[[], object]] = {}
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        field = folded(trained).field
+        field = merged(trained).field
         assert isinstance(field, LightField)
         forward = torch.compile(field) if compiled else field
 

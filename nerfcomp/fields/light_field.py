@@ -89,7 +89,8 @@ class LightField(RadianceField):
         tail_blocks: Residual blocks of each stage.
         inner_widths: Inner channels of every residual block, those of the body first; those of a block's width when
             absent.
-        batch_norm: Normalise in the residual blocks, as training needs; without, the network is what `folded` makes.
+        batch_norm: Normalise in the residual blocks, as training needs.
+        rgb_layer: Whether a 1x1 convolution makes the colours; without, the last stage does: width 3 and no blocks.
 
     Raises:
         ValueError: A number out of range, or lists that do not fit together.
@@ -107,6 +108,7 @@ class LightField(RadianceField):
         tail_blocks: Sequence[int] = (2, 2, 2),
         inner_widths: Sequence[int] | None = None,
         batch_norm: bool = True,
+        rgb_layer: bool = True,
     ) -> None:
         super().__init__()
         stages = list(zip(factors, kernels, tail_widths, tail_blocks, strict=True))
@@ -119,6 +121,11 @@ class LightField(RadianceField):
                 f"{len(widths)} blocks cannot be built: 0 to 16 octaves, a stage and one width per block are needed."
             )
         _check_sizes(inner_widths=inner)
+        if not rgb_layer and (tail_widths[-1], tail_blocks[-1]) != (3, 0):
+            raise ValueError(
+                f"Without rgb_layer the last stage must have width 3 and no blocks, got {tail_widths[-1]} and "
+                f"{tail_blocks[-1]}."
+            )
         if any(kernel < factor or (kernel - factor) % 2 for factor, kernel, _, _ in stages):
             raise ValueError(f"Kernels {kernels} do not fit factors {factors}: each must exceed its factor evenly.")
         self.arguments = {
@@ -132,6 +139,7 @@ class LightField(RadianceField):
             "tail_blocks": list(tail_blocks),
             "inner_widths": inner,
             "batch_norm": batch_norm,
+            "rgb_layer": rgb_layer,
         }
         self.points_per_ray = points_per_ray
         self.octaves = octaves
@@ -146,7 +154,7 @@ class LightField(RadianceField):
         for factor, kernel, stage_width, blocks in stages:
             self.tail.append(Stage(width, stage_width, factor, kernel, list(islice(left, blocks)), batch_norm))
             width = stage_width
-        self.rgb = Pointwise(width, 3)
+        self.rgb = Pointwise(width, 3) if rgb_layer else nn.Identity()
 
     def forward(self, points: Tensor) -> Tensor:
         """Draw the picture.
@@ -212,6 +220,31 @@ class LightField(RadianceField):
                 if isinstance(norm, BatchNorm):
                     fold_norm(norm, conv)
         return twin.eval()
+
+    def merged(self) -> "LightField":
+        """`folded`, and a last stage without blocks takes over the layer that makes the colours.
+
+        It draws faster; as each of its weights mixes several of this network's, zeros are lost and files grow.
+
+        Returns:
+            A light field for use and not for training.
+        """
+        plain = self.folded()
+        if not isinstance(plain.rgb, Pointwise) or self.arguments["tail_blocks"][-1]:
+            return plain
+        widths = [*self.arguments["tail_widths"][:-1], 3]
+        twin = LightField(**{**plain.arguments, "rgb_layer": False, "tail_widths": widths}).to(self.aabb.device)
+        state = {key: value for key, value in plain.state_dict().items() if not key.startswith("rgb.")}
+        last = f"tail.{len(self.tail) - 1}.up"
+        state[f"{last}.weight"], state[f"{last}.bias"] = merged_layers(plain.tail[-1].up, plain.rgb)
+        twin.load_state_dict(state)
+        return twin.eval()
+
+
+@torch.no_grad()
+def merged_layers(up: nn.ConvTranspose2d, rgb: Pointwise) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a transposed convolution that does what two layers did."""
+    return torch.einsum("iokl,co->ickl", up.weight, rgb.weight.flatten(1)), rgb(up.bias)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from nerfcomp.fields import LightField
 from nerfcomp.pipeline.bitstream import read_nfc, write_nfc
 from nerfcomp.pipeline.encoding import Target, encode_for
 from nerfcomp.pipeline.evaluate import evaluate_views
-from nerfcomp.pipeline.light_fields import folded
+from nerfcomp.pipeline.light_fields import folded, merged
 from nerfcomp.pipeline.report import mean_result
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.rays import camera_on
@@ -45,7 +45,7 @@ class StudentCost(NamedTuple):
         bytes: Of the ``.nfc`` file.
         psnr: Of the network in memory, dB on validation views.
         psnr_nfc: Of the decoded file.
-        milliseconds: To draw one picture of the scene's size with the folded network in memory.
+        milliseconds: To draw one picture of the scene's size with the network in memory, its layers merged.
     """
 
     stage: str
@@ -90,8 +90,8 @@ def count_macs(field: LightField, height: int, width: int) -> Macs:
 
 
 def frame_milliseconds(trained: TrainedField) -> float:
-    """Fastest of a few pictures from the home view, in float32."""
-    field = folded(trained).field
+    """Fastest of a few pictures from the home view, in float32, by the network with its layers merged."""
+    field = merged(trained).field
     assert isinstance(field, LightField)
     camera, bounds = camera_on(select_views(trained.scene.camera, [0]), trained.device), trained.scene.bounds
     times = []

@@ -19,6 +19,13 @@ def folded(trained: TrainedField) -> TrainedField:
     return trained
 
 
+def merged(trained: TrainedField) -> TrainedField:
+    """The same pictures from a light field of the fewest layers (see `LightField.merged`); any other field as it is."""
+    if isinstance(trained.field, LightField):
+        return trained._replace(field=trained.field.merged())
+    return trained
+
+
 def view_sensitivity(trained: TrainedField, views: int = 8, seed: int = 0) -> dict[str, Tensor]:
     """Measure how much each weight of a light field matters to the pictures from its known poses.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nerfcomp.errors import MissingExtraError, NerfcompError
 from nerfcomp.fields import LightField
 from nerfcomp.files import atomic_write
-from nerfcomp.pipeline.light_fields import folded
+from nerfcomp.pipeline.light_fields import merged
 from nerfcomp.pipeline.onnx_graph import LAST_LAYER, build_graph
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.readers.posed import select_views
@@ -71,7 +71,7 @@ def export_onnx(trained: TrainedField, path: Path, precision: Precision = "fp32"
         raise NerfcompError(f"Only light fields become one ONNX graph; this is a {type(trained.field).__name__}.")
     onnx = load_extra("onnx")
     importlib.import_module("onnx.numpy_helper")
-    model = build_graph(folded(trained), onnx)
+    model = build_graph(merged(trained), onnx)
     if precision == "bf16":
         store_in_bf16(model.graph, onnx)
     with atomic_write(path) as temporary:
@@ -162,7 +162,7 @@ def compare_with_torch(path: Path, trained: TrainedField, views: int = 2) -> Agr
     Returns:
         How far they differ.
     """
-    session, plain = open_session(path), folded(trained)
+    session, plain = open_session(path), merged(trained)
     field = plain.field
     assert isinstance(field, LightField)
     camera, largest, squares = plain.scene.camera, 0.0, []

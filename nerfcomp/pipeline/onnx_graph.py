@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nerfcomp.fields import Bounds, LightField
 from nerfcomp.fields.block_points import block_directions
+from nerfcomp.fields.channels_last import Pointwise
 from nerfcomp.fields.light_field import Residual, Stage
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.readers.posed import select_views
@@ -66,7 +67,7 @@ class Graph:
 
 
 def build_graph(trained: TrainedField, onnx: Any) -> Any:
-    """Write a folded light field as an ONNX model.
+    """Write a merged light field as an ONNX model.
 
     Args:
         trained: The light field and its scene; camera constants are those of the home view.
@@ -150,11 +151,14 @@ def add_network(graph: Graph, field: LightField, points: str) -> str:
     x = graph.node("Add", x, start)
     for index, stage in enumerate(field.tail):
         assert isinstance(stage, Stage)
-        x = add_conv(graph, stage.up, x, f"tail_{index}_up")
+        last = stage is field.tail[-1] and not field.arguments["rgb_layer"]
+        x = add_conv(graph, stage.up, x, LAST_LAYER if last else f"tail_{index}_up")
         for place, block in enumerate(stage.blocks):
             assert isinstance(block, Residual)
             x = add_residual(graph, block, x, f"tail_{index}_{place}")
-    return graph.node("Sigmoid", add_conv(graph, field.rgb, x, LAST_LAYER))
+    if isinstance(field.rgb, Pointwise):
+        x = add_conv(graph, field.rgb, x, LAST_LAYER)
+    return graph.node("Sigmoid", x)
 
 
 def add_encoding(graph: Graph, field: LightField, points: str) -> str:

@@ -73,9 +73,14 @@ def named_units(field: LightField) -> dict[str, nn.Module]:
     for name, module in field.named_modules():
         if isinstance(module, Residual):
             found[f"{name}.conv2"] = module.conv2
-        elif isinstance(module, Stage):
-            found[name] = module
-    return found
+    return found | {name: field.get_submodule(name) for name in stage_readers(field)}
+
+
+def stage_readers(field: LightField) -> dict[str, str]:
+    """Layers that read what stages of the tail make, by stage; a last stage that makes the colours has none."""
+    stages = [f"tail.{index}" for index in range(len(field.tail))]
+    readers = [f"{stage}.up" for stage in stages[1:]] + ["rgb"] * field.arguments["rgb_layer"]
+    return dict(zip(stages, readers))
 
 
 def measure_units(trained: TrainedField, views: int, seed: int) -> dict[str, Unit]:
@@ -141,9 +146,9 @@ def unit_costs(field: LightField, positions: dict[str, int]) -> dict[str, float]
     for name, module in field.named_modules():
         if isinstance(module, Residual):
             costs[f"{name}.conv2"] = positions[f"{name}.conv2"] * (2 * module.conv2.out_channels + _MACS_PER_VALUE)
-    stages = [(name, module) for name, module in field.named_modules() if isinstance(module, Stage)]
-    readers = [stage.up for _, stage in stages[1:]] + [field.rgb]
-    for (name, stage), reader in zip(stages, readers, strict=True):
+    for name, reading in stage_readers(field).items():
+        stage, reader = field.get_submodule(name), field.get_submodule(reading)
+        assert isinstance(stage, Stage) and isinstance(reader, nn.Conv2d | nn.ConvTranspose2d)
         inner = sum(2 * block.conv1.out_channels + _MACS_PER_VALUE for block in _blocks(stage))
         up = stage.up.in_channels * stage.up.kernel_size[0] ** 2 / stage.up.stride[0] ** 2
         read = reader.out_channels * reader.kernel_size[0] ** 2
@@ -192,14 +197,15 @@ def without_channels(field: LightField, units: dict[str, Unit], kept: dict[str, 
     Returns:
         The smaller light field.
     """
-    stages = [name for name, module in field.named_modules() if isinstance(module, Stage)]
     inner = [len(indices) for name, indices in kept.items() if name.endswith(".conv2")]
-    arguments = {**field.arguments, "inner_widths": inner, "tail_widths": [len(kept[name]) for name in stages]}
+    readers = stage_readers(field)
+    widths = [len(kept[name]) for name in readers] + field.arguments["tail_widths"][len(readers) :]
+    arguments = {**field.arguments, "inner_widths": inner, "tail_widths": widths}
     state = dict(field.state_dict())
     for name, module in field.named_modules():
         if isinstance(module, Residual):
             _cut_inner(state, name, kept[f"{name}.conv2"], units[f"{name}.conv2"].mean)
-    for name, reader in zip(stages, [f"{name}.up" for name in stages[1:]] + ["rgb"], strict=True):
+    for name, reader in readers.items():
         _cut_stage(state, name, kept[name])
         axis = 0 if reader.endswith(".up") else 1
         state[f"{reader}.weight"] = state[f"{reader}.weight"].index_select(axis, kept[name])

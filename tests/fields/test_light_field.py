@@ -140,6 +140,26 @@ def test_folded_draws_the_same() -> None:
     assert torch.equal(twin.folded()(points), twin(points))
 
 
+@pytest.mark.parametrize("kernels", [(4, 3), (4, 7)])
+def test_merged_draws_the_same_with_a_layer_less(kernels: tuple[int, int]) -> None:
+    field = shaken(kernels=kernels, tail_blocks=(1, 0))
+    twin, points = field.merged(), torch.randn(2, 4, 4, 9)
+    assert isinstance(twin.rgb, nn.Identity) and twin.arguments["tail_widths"] == [8, 3]
+    assert torch.allclose(field(points), twin(points), atol=1e-5)
+    assert torch.equal(twin.merged()(points), twin(points))
+    assert isinstance(build_field(describe_field(twin)), LightField)
+
+
+def test_stages_with_blocks_are_not_merged() -> None:
+    field = shaken()
+    assert field.merged().arguments == field.folded().arguments
+
+
+def test_colours_need_three_channels() -> None:
+    with pytest.raises(ValueError, match="width 3 and no blocks"):
+        LightField(**SMALL, rgb_layer=False)
+
+
 def test_description_rebuilds_explicit_widths() -> None:
     field = LightField(**SMALL, inner_widths=(5, 7, 3, 2, 1))
     twin = build_field(describe_field(field))

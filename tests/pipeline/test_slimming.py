@@ -7,7 +7,7 @@ from nerfcomp.fields.batch_norm import BatchNorm
 from nerfcomp.fields.light_field import Residual
 from nerfcomp.pipeline import SceneInfo, TrainedField, rebuild
 from nerfcomp.pipeline.cost import count_macs
-from nerfcomp.pipeline.light_fields import folded
+from nerfcomp.pipeline.light_fields import folded, merged
 from nerfcomp.pipeline.slimming import choose_channels, measure_units, slim, without_channels
 from nerfcomp.pipeline.trained import describe
 from nerfcomp.rendering import NoSampler
@@ -83,6 +83,17 @@ def test_taking_out_constant_channels_changes_nothing() -> None:
 def test_folded_networks_are_slimmed_too() -> None:
     small = slim(folded(student()), keep=0.5, multiple=4)
     assert isinstance(small.field, LightField) and not small.field.batch_norm
+
+
+def test_merged_networks_are_slimmed_too() -> None:
+    whole = merged(student(tail_blocks=(1, 0)))
+    small = slim(whole, keep=0.5, multiple=1)
+    assert isinstance(small.field, LightField) and small.field.arguments["tail_widths"][-1] == 3
+    assert count_parameters(small) < count_parameters(whole)
+
+
+def count_parameters(trained: TrainedField) -> int:
+    return sum(value.numel() for value in trained.field.parameters())
 
 
 @pytest.mark.parametrize("keep", [0.0, 1.0, -1.0])
