@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from nerfcomp.kernels.adam import AdamStep, adam_step
+from nerfcomp.kernels.orthogonal import orthogonalize
 
 
 class ExponentialDecay(LambdaLR):
@@ -153,10 +154,14 @@ class GridAdam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._step_param(param, group)
+            self._step_group(group)
         return loss
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        """Take the parameters of one group one step on."""
+        for param in group["params"]:
+            if param.grad is not None:
+                self._step_param(param, group)
 
     def _step_param(self, param: nn.Parameter, group: dict[str, Any]) -> None:
         """Take one parameter one step on."""
@@ -170,3 +175,76 @@ class GridAdam(Optimizer):
         numbers = AdamStep(float(group["lr"]), beta1, beta2, group["eps"], group["weight_decay"], int(state["step"]))
         assert param.grad is not None
         adam_step(param, param.grad, state["exp_avg"], state["exp_avg_sq"], numbers)
+
+
+class Muon(GridAdam):
+    """Matrices move along their orthogonalized momentum, everything else by `GridAdam`.
+
+    A gradient of a hidden layer has few large singular values and many tiny ones; making them all equal lets a network
+    learn along all directions at once. Fully connected fields and light fields need a third to a half of Adam's steps.
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the size of a step is that
+    of Liu et al., "Muon is scalable for LLM training" (2025), section 2.2: its root mean square is a fifth of ``lr``.
+    `torch.optim.Muon` orthogonalizes in bfloat16, which many CPUs lack, and takes matrices only.
+
+    Args:
+        params: Parameters. Those whose first axis, and the others together, are ``smallest`` or more are matrices;
+            kernels of convolutions are, biases, tables of features and last layers are not.
+        lr: Learning rate of matrices.
+        adam_lr: Learning rate of the others.
+        momentum: Decay of the average of gradients, for matrices; Nesterov's.
+        betas: See `GridAdam`, for the others.
+        eps: Likewise.
+        weight_decay: Share of a matrix that a step takes away, times ``lr``; the others do not decay.
+        smallest: Least side of a matrix.
+
+    Raises:
+        ValueError: A number outside its range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float = 5e-3,
+        adam_lr: float = 1e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        smallest: int = 16,
+    ) -> None:
+        if not (0 <= momentum < 1 and lr >= 0 and weight_decay >= 0 and smallest >= 1):
+            raise ValueError(
+                f"Muon cannot run with lr={lr}, momentum={momentum}, weight_decay={weight_decay}, smallest={smallest}. "
+                "Allowed: momentum in [0, 1), lr and weight_decay at least 0, smallest at least 1."
+            )
+        matrices, others = [], []
+        for param in params:
+            is_matrix = param.ndim >= 2 and min(len(param), param[0].numel()) >= smallest
+            (matrices if is_matrix else others).append(param)
+        groups: list[dict[str, Any]] = [{"params": others, "momentum": None}]
+        groups.append({"params": matrices, "momentum": momentum, "lr": lr, "weight_decay": weight_decay})
+        super().__init__([group for group in groups if group["params"]], adam_lr, betas, eps)
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        """Take the parameters of one group one step on; matrices of one shape together."""
+        if group.get("momentum") is None:
+            super()._step_group(group)
+            return
+        alike: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        for param in group["params"]:
+            if param.grad is not None:
+                alike.setdefault(tuple(param.flatten(1).shape), []).append(param)
+        for shape, params in alike.items():
+            moves = orthogonalize(torch.stack([self._momentum(param, group["momentum"]) for param in params]))
+            size = 0.2 * math.sqrt(max(shape)) * group["lr"]
+            for param, move in zip(params, moves):
+                param.mul_(1 - group["lr"] * group["weight_decay"]).add_(move.view_as(param), alpha=-size)
+
+    def _momentum(self, param: nn.Parameter, momentum: float) -> torch.Tensor:
+        """Average of the gradients of a matrix, a step ahead as Nesterov's is, as (m, n)."""
+        assert param.grad is not None
+        state = self.state[param]
+        if not state:
+            state["exp_avg"] = torch.zeros_like(param)
+        state["exp_avg"].lerp_(param.grad, 1 - momentum)
+        return torch.lerp(param.grad, state["exp_avg"], momentum).flatten(1)
