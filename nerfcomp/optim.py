@@ -177,8 +177,8 @@ class GridAdam(Optimizer):
         adam_step(param, param.grad, state["exp_avg"], state["exp_avg_sq"], numbers)
 
 
-class Muon(GridAdam):
-    """Matrices move along their orthogonalized momentum, everything else by `GridAdam`.
+class MuonAdam(GridAdam):
+    """Muon: matrices move along their orthogonalized momentum; everything else moves by `GridAdam`.
 
     A gradient of a hidden layer has few large singular values and many tiny ones; making them all equal lets a network
     learn along all directions at once. Fully connected fields and light fields need a third to a half of Adam's steps.
@@ -214,8 +214,8 @@ class Muon(GridAdam):
     ) -> None:
         if not (0 <= momentum < 1 and lr >= 0 and weight_decay >= 0 and smallest >= 1):
             raise ValueError(
-                f"Muon cannot run with lr={lr}, momentum={momentum}, weight_decay={weight_decay}, smallest={smallest}. "
-                "Allowed: momentum in [0, 1), lr and weight_decay at least 0, smallest at least 1."
+                f"MuonAdam cannot run with lr={lr}, momentum={momentum}, weight_decay={weight_decay} and "
+                f"smallest={smallest}. Allowed: momentum in [0, 1), lr and weight_decay at least 0, smallest at least 1."
             )
         matrices, others = [], []
         for param in params:

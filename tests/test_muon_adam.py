@@ -1,4 +1,4 @@
-"""Muon as an optimizer."""
+"""MuonAdam as an optimizer."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nerfcomp.fields.channels_last import Pointwise
-from nerfcomp.optim import GridAdam, Muon
+from nerfcomp.optim import GridAdam, MuonAdam
 
 
 def deep_net(width: int = 32) -> nn.Sequential:
@@ -32,12 +32,12 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed: in
 def test_learns_in_fewer_steps_than_adam() -> None:
     nets = [deep_net() for _ in range(3)]
     adam = [train(net, torch.optim.Adam(net.parameters(), lr=lr), 300) for net, lr in zip(nets, (3e-3, 1e-2))]
-    assert train(nets[2], Muon(nets[2].parameters(), lr=3e-2, adam_lr=3e-3), 300) < 0.5 * min(adam)
+    assert train(nets[2], MuonAdam(nets[2].parameters(), lr=3e-2, adam_lr=3e-3), 300) < 0.5 * min(adam)
 
 
 def test_only_matrices_are_orthogonalized() -> None:
     net = nn.ModuleList([nn.Linear(20, 30), Pointwise(20, 16), nn.Linear(20, 3), nn.Embedding(100, 2)])
-    others, matrices = Muon(net.parameters()).param_groups
+    others, matrices = MuonAdam(net.parameters()).param_groups
     assert [tuple(value.shape) for value in matrices["params"]] == [(30, 20), (16, 20, 1, 1)]
     assert len(others["params"]) == 5
 
@@ -45,7 +45,7 @@ def test_only_matrices_are_orthogonalized() -> None:
 def test_a_step_has_the_size_that_is_asked_for() -> None:
     torch.manual_seed(0)
     weight = nn.Parameter(torch.zeros(64, 64))
-    optimizer = Muon([weight], lr=0.01)
+    optimizer = MuonAdam([weight], lr=0.01)
     weight.grad = torch.randn(64, 64) * 1e-4
     optimizer.step()
     assert weight.detach().square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.2)
@@ -54,7 +54,7 @@ def test_a_step_has_the_size_that_is_asked_for() -> None:
 
 def test_decay_shrinks_matrices() -> None:
     weight = nn.Parameter(torch.ones(16, 16))
-    optimizer = Muon([weight], lr=0.1, weight_decay=0.5)
+    optimizer = MuonAdam([weight], lr=0.1, weight_decay=0.5)
     weight.grad = torch.zeros(16, 16)
     optimizer.step()
     assert torch.allclose(weight, torch.full((16, 16), 0.95))
@@ -63,7 +63,7 @@ def test_decay_shrinks_matrices() -> None:
 def test_the_rest_moves_as_by_grid_adam() -> None:
     ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
     theirs.load_state_dict(ours.state_dict())
-    optimizers = (Muon(ours.parameters(), adam_lr=0.01), GridAdam(theirs.parameters(), lr=0.01, eps=1e-8))
+    optimizers = (MuonAdam(ours.parameters(), adam_lr=0.01), GridAdam(theirs.parameters(), lr=0.01, eps=1e-8))
     for net, optimizer in zip((ours, theirs), optimizers):
         torch.autograd.backward(net(torch.ones(2, 4)).square().sum())
         optimizer.step()
@@ -72,7 +72,7 @@ def test_the_rest_moves_as_by_grid_adam() -> None:
 
 def test_resumes_exactly(tmp_path: Path) -> None:
     net = deep_net()
-    optimizer = Muon(net.parameters())
+    optimizer = MuonAdam(net.parameters())
     train(net, optimizer, 5, seed=1)
     torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pt")
     train(net, optimizer, 5, seed=2)
@@ -80,7 +80,7 @@ def test_resumes_exactly(tmp_path: Path) -> None:
     loaded = torch.load(tmp_path / "state.pt", weights_only=True)
     resumed = deep_net()
     resumed.load_state_dict(loaded["net"])
-    again = Muon(resumed.parameters(), lr=1.0, adam_lr=1.0)
+    again = MuonAdam(resumed.parameters(), lr=1.0, adam_lr=1.0)
     again.load_state_dict(loaded["optimizer"])
     train(resumed, again, 5, seed=2)
     assert all(torch.equal(one, two) for one, two in zip(net.parameters(), resumed.parameters()))
@@ -89,4 +89,4 @@ def test_resumes_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"momentum": 1.0}, {"lr": -1.0}, {"weight_decay": -1.0}, {"smallest": 0}])
 def test_refuses_impossible_numbers(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Allowed: momentum in"):
-        Muon([nn.Parameter(torch.zeros(16, 16))], **wrong)  # type: ignore[arg-type]
+        MuonAdam([nn.Parameter(torch.zeros(16, 16))], **wrong)  # type: ignore[arg-type]
