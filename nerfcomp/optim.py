@@ -214,10 +214,11 @@ class MuonAdam(GridAdam):
     ) -> None:
         if not (0 <= momentum < 1 and lr >= 0 and weight_decay >= 0 and smallest >= 1):
             raise ValueError(
-                f"MuonAdam cannot run with lr={lr}, momentum={momentum}, weight_decay={weight_decay} and "
-                f"smallest={smallest}. Allowed: momentum in [0, 1), lr and weight_decay at least 0, smallest at least 1."
+                f"MuonAdam cannot run with lr={lr}, momentum={momentum}, weight_decay={weight_decay} and smallest="
+                f"{smallest}. Allowed: momentum in [0, 1), lr and weight_decay at least 0, smallest at least 1."
             )
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for param in params:
             is_matrix = param.ndim >= 2 and min(len(param), param[0].numel()) >= smallest
             (matrices if is_matrix else others).append(param)

@@ -18,7 +18,7 @@ def deep_net(width: int = 32) -> nn.Sequential:
 
 def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed: int = 0) -> float:
     generator = torch.Generator().manual_seed(seed)
-    losses = []
+    losses: list[float] = []
     for _ in range(steps):
         x = torch.rand(256, 2, generator=generator) * 2 - 1
         loss = (net(x)[:, 0] - (9 * x[:, 0]).sin() * (7 * x[:, 1]).cos()).square().mean()

@@ -236,14 +236,16 @@ class LightField(RadianceField):
         twin = LightField(**{**plain.arguments, "rgb_layer": False, "tail_widths": widths}).to(self.aabb.device)
         state = {key: value for key, value in plain.state_dict().items() if not key.startswith("rgb.")}
         last = f"tail.{len(self.tail) - 1}.up"
-        state[f"{last}.weight"], state[f"{last}.bias"] = merged_layers(plain.tail[-1].up, plain.rgb)
+        weight, bias = merged_layers(plain.get_submodule(last), plain.rgb)
+        state |= {f"{last}.weight": weight, f"{last}.bias": bias}
         twin.load_state_dict(state)
         return twin.eval()
 
 
 @torch.no_grad()
-def merged_layers(up: nn.ConvTranspose2d, rgb: Pointwise) -> tuple[Tensor, Tensor]:
+def merged_layers(up: nn.Module, rgb: Pointwise) -> tuple[Tensor, Tensor]:
     """Weight and bias of a transposed convolution that does what two layers did."""
+    assert isinstance(up, Upsampling)
     return torch.einsum("iokl,co->ickl", up.weight, rgb.weight.flatten(1)), rgb(up.bias)
 
 

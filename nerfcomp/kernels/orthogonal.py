@@ -1,8 +1,9 @@
 """Orthogonalization: matrices whose singular values are all about 1, with the singular vectors of those given.
 
 Notation: ``B`` matrices of ``m x n``; ``X`` is iterated, ``G = X X^T`` with the shorter side outside.
-Source: Newton-Schulz iteration with the quintic ``a s + b s^3 + c s^5`` of Jordan et al., "Muon: an optimizer for hidden
-layers in neural networks" (2024). It takes products of matrices only, where a singular value decomposition is slow.
+Source: Newton-Schulz iteration with the quintic ``a s + b s^3 + c s^5`` of Jordan et al., "Muon: an optimizer for
+hidden layers in neural networks" (2024). It takes products of matrices only, where a singular value decomposition is
+slow.
 """
 
 import torch
