@@ -1,6 +1,6 @@
 """Hierarchical rendering with and without what the networks say is empty: the same pictures, in a fraction of the time.
 
-python benchmarks/empty_space.py --ckpt runs/nerf_lego_finish/version_0/checkpoints/last.ckpt --root FOLDER --downscale 2
+python benchmarks/empty_space.py --ckpt runs/nerf_lego_finish/version_0/checkpoints/last.ckpt --root LEGO --downscale 2
 """
 
 import argparse
