@@ -5,6 +5,10 @@ class NerfcompError(Exception):
     """Base of every error that a user can cause and cure."""
 
 
+class SettingsError(NerfcompError, ValueError):
+    """Settings do not fit each other or the data, which shows only once a run begins."""
+
+
 class SceneError(NerfcompError, ValueError):
     """A scene on disk cannot be read as it is."""
 

@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from nerfcomp.compression.pruning import Schedule, apply_masks, chosen_weights, extend_masks, sparsity_after
+from nerfcomp.errors import SettingsError
 from nerfcomp.pipeline import TrainedField, write_checkpoint
 from nerfcomp.pipeline.cost import StudentCost, measure_cost
 from nerfcomp.pipeline.encoding import Target, some_views
@@ -80,7 +81,7 @@ class PruningRounds(Callback):
         """Measure the student before; the steps must divide into rounds."""
         total = trainer.estimated_stepping_batches
         if total == float("inf") or total < self.rounds:
-            raise ValueError(f"{self.rounds} rounds need a run of as many steps or more: give --trainer.max_steps.")
+            raise SettingsError(f"{self.rounds} rounds need a run of as many steps or more: give --trainer.max_steps.")
         self._steps = -(-int(total) // self.rounds)
         chosen_weights(cast(Prunable, pl_module).student, self.layers)
         self._hold(pl_module)

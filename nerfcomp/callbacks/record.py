@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from nerfcomp.errors import SettingsError
 from nerfcomp.pipeline.result_file import write_record
 
 
@@ -44,7 +45,7 @@ class ResultFile(Callback):
         if not trainer.is_global_zero:
             return
         if not isinstance(outputs, Mapping) or not {"psnr", "loss"} <= outputs.keys():
-            raise ValueError(f"ResultFile needs psnr and loss of {type(pl_module).__name__}'s training step.")
+            raise SettingsError(f"ResultFile needs psnr and loss of {type(pl_module).__name__}'s training step.")
         self.rows.append((float(outputs["psnr"]), float(outputs["loss"])))
         if len(self.rows) % self.every_n_steps == 0:
             self.write(trainer)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.datamodules.view_loaders import Picture, Repeatable
+from nerfcomp.errors import SettingsError
 from nerfcomp.rays import Camera, ViewBatch
 from nerfcomp.readers.posed import select_views
 
@@ -66,7 +67,7 @@ class RandomPatchLoader(Repeatable):
         world_size: int = 1,
     ) -> None:
         if not 1 <= patch <= min(camera.height, camera.width):
-            raise ValueError(
+            raise SettingsError(
                 f"Patches of {patch} pixels do not fit into views of {camera.width}x{camera.height}; give 1 to "
                 f"{min(camera.height, camera.width)}."
             )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nerfcomp.errors import SettingsError
 from nerfcomp.rays import look_at
 from nerfcomp.readers.alignment import focus_point
 
@@ -68,7 +69,7 @@ class SphericalPoses(PoseSource):
     def draw(self, known: Tensor, generator: np.random.Generator) -> Tensor:
         """Draw one pose; see :meth:`PoseSource.draw`."""
         if len(known) < 2 and (self.radius is None or self.elevation is None):
-            raise ValueError(
+            raise SettingsError(
                 "SphericalPoses takes its ranges from the known poses, but only one is known (a .nfc file keeps one). "
                 "Name the scene with a reader, or give radius and elevation."
             )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nerfcomp.errors import SettingsError
 from nerfcomp.rays import Camera, ViewBatch
 from nerfcomp.readers.posed import select_views
 
@@ -81,7 +82,7 @@ class RandomViewLoader(Repeatable):
     ) -> None:
         self.views = len(camera.c2w)
         if self.views < batch_size * world_size:
-            raise ValueError(
+            raise SettingsError(
                 f"There are {self.views} views, fewer than the {batch_size * world_size} that one step needs. Lower "
                 "batch_size or give more views."
             )

@@ -10,7 +10,7 @@ from nerfcomp.datamodules.poses import PoseSource
 from nerfcomp.datamodules.rays import RayDataModule
 from nerfcomp.datamodules.teacher import TeacherViews
 from nerfcomp.datamodules.view_loaders import FreshViewLoader, Picture, RandomViewLoader
-from nerfcomp.errors import SceneError
+from nerfcomp.errors import SceneError, SettingsError
 from nerfcomp.pipeline import SceneInfo
 from nerfcomp.rays import Camera
 from nerfcomp.readers.pseudo import Manifest, PseudoFolder
@@ -193,7 +193,7 @@ class TeacherDataModule(ViewDataModule):
         """Views from the pool, which grows fresh views at the beginning of every epoch."""
         rank, world_size = self._place
         if self.fresh_views // world_size < self.batch_size:
-            raise ValueError(
+            raise SettingsError(
                 f"{self.fresh_views} fresh views are too few for {world_size} processes with batches of "
                 f"{self.batch_size}. Raise fresh_views or lower batch_size."
             )

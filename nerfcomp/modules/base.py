@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from nerfcomp.errors import SettingsError
+
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 
@@ -49,7 +51,7 @@ class FieldModule(LightningModule):
             return optimizer
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
-            raise ValueError(
+            raise SettingsError(
                 "The learning-rate schedule needs an end, but the run has none: give --trainer.max_steps or "
                 "--trainer.max_epochs, or set model.init_args.scheduler to null."
             )

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nerfcomp.compression import LocalScaling, WeightHook, named_scales, plain_parameters
+from nerfcomp.errors import SettingsError
 from nerfcomp.fields import NeRFField
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.nerf import NeRFModule
@@ -100,7 +101,7 @@ class LSAModule(VanillaNeRFModule):
     def _take_field(self, scene: SceneInfo, begins: bool) -> None:
         """Read ``init_from``, hook its weights, quantize them if tuning begins here, and freeze what is not tuned."""
         if self.init_from is None:
-            raise ValueError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
+            raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
         start = read_start(self.init_from, scene, self.sampler).to(self.trainer.strategy.root_device)
         if not named_scales(start.field):
             for hook in self.hooks:
@@ -147,7 +148,7 @@ class LSAModule(VanillaNeRFModule):
             return
         occupied = self.sampler.occupied[:1]
         if self.training_sampler.occupied.shape != occupied.shape:
-            raise ValueError(
+            raise SettingsError(
                 f"training_sampler needs one cascade of resolution {occupied.shape[-1]}, as the field's sampler has."
             )
         self.training_sampler.grid.set_aabb(self.field.aabb)
