@@ -18,6 +18,7 @@ from nerfcomp import (  # isort: skip  # first: sets OMP
     readers,
     rendering,
 )
+import torch
 from lightning.pytorch.cli import LightningCLI
 
 from nerfcomp.errors import NerfcompError
@@ -42,6 +43,7 @@ def main(args: Sequence[str], run: bool = True) -> LightningCLI:
         args: Command line without the program's name.
         run: With a subcommand in front of ``args``; otherwise only build what the arguments name.
     """
+    torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")

@@ -7,10 +7,11 @@ slow.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # steep at 0, and [0.7, 1.2] goes into itself
 _TINY = 1e-12
+_LEAST = 1e-10  # of the norm; what fades away in rows of dead neurons would end in subnormal numbers, which take ages
 
 
 def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
@@ -30,6 +31,7 @@ def orthogonalize(matrices: Tensor, rounds: int = 5) -> Tensor:
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + _TINY)
+    x = nn.functional.hardshrink(x, _LEAST)
     for _ in range(rounds):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
