@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from nerfcomp.errors import CheckpointError
+from nerfcomp.fields import LightField
 from nerfcomp.pipeline.bitstream import read_nfc
 from nerfcomp.pipeline.checkpoint import DESCRIPTION_KEY, load_file, read_checkpoint
 from nerfcomp.pipeline.nerf_pytorch import from_nerf_pytorch
@@ -22,12 +24,20 @@ def read_start(path: str | Path, scene: SceneInfo, sampler: HierarchicalSampler 
         Field, sampler and ``scene``.
 
     Raises:
-        CheckpointError: A checkpoint that is missing, damaged or of another kind.
+        CheckpointError: A checkpoint that is missing, damaged or of another kind; a light field, which draws whole views
+            and no rays.
         ContainerError: A ``.nfc`` file that is missing, damaged or not allowed.
     """
     if Path(path).suffix == ".nfc":
-        return read_nfc(path)._replace(scene=scene)
+        return _with_rays(read_nfc(path), path)._replace(scene=scene)
     content = load_file(path)
     if DESCRIPTION_KEY in content:
-        return read_checkpoint(path)._replace(scene=scene)
+        return _with_rays(read_checkpoint(path), path)._replace(scene=scene)
     return from_nerf_pytorch(unpack_nerf_pytorch(content, str(path)), scene, sampler)
+
+
+def _with_rays(trained: TrainedField, path: str | Path) -> TrainedField:
+    """Refuse fields that are not rendered ray by ray."""
+    if isinstance(trained.field, LightField):
+        raise CheckpointError(f"{path} holds a LightField, which has no rays; give a NeRF or another radiance field.")
+    return trained

@@ -20,7 +20,8 @@ from nerfcomp.pipeline.result_file import read_record
 from nerfcomp.readers import BlenderReader, ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
 from nerfcomp.readers.nerf_pytorch import read_nerf_pytorch
-from nerfcomp.rendering import HierarchicalSampler
+from nerfcomp.rendering import HierarchicalSampler, NoSampler
+from tests.fields.test_light_field import shaken
 
 
 class Workspace:
@@ -155,6 +156,14 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     (tmp_path / "options.json").write_text('{"qp": 1}')
     with pytest.raises(NerfcompError, match="cannot be continued"):
         compress.main(["lsa", "--resume", str(tmp_path)])
+
+
+def test_light_fields_have_no_rays_to_tune_on(run: Callable[..., str], workspace: Workspace, tmp_path: Path) -> None:
+    scene = SceneInfo.from_scene(BlenderReader(workspace.scene, downscale=2).read("train"))
+    student = tmp_path / "student.ckpt"
+    write_checkpoint(TrainedField(shaken(), NoSampler(), scene), student)
+    with pytest.raises(NerfcompError, match="has no rays"):
+        run(ckpt=student)
 
 
 def test_plot_names_bad_entries_and_draws(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
