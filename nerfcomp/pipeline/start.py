@@ -24,8 +24,7 @@ def read_start(path: str | Path, scene: SceneInfo, sampler: HierarchicalSampler 
         Field, sampler and ``scene``.
 
     Raises:
-        CheckpointError: A checkpoint that is missing, damaged or of another kind; a light field, which draws whole views
-            and no rays.
+        CheckpointError: A checkpoint that is missing, damaged or of another kind; a light field, which has no rays.
         ContainerError: A ``.nfc`` file that is missing, damaged or not allowed.
     """
     if Path(path).suffix == ".nfc":
