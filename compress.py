@@ -28,6 +28,7 @@ from nerfcomp.pipeline import (
     write_nfc,
 )
 from nerfcomp.pipeline.encoding import Target, encode_for
+from nerfcomp.pipeline.evaluate import as_trained, thinned
 from nerfcomp.pipeline.nerf_pytorch import LAST_STEP, export_nerf, import_nerf
 from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.pipeline.report import format_table, mean_result, write_csv, write_json
@@ -85,7 +86,12 @@ def decode(file: Path, out: Path, trust: bool = False, force: bool = False) -> N
 
 
 def evaluate(
-    file: Path, reader: SceneReader, split: str = "test", out: Path | None = None, trust: bool = False
+    file: Path,
+    reader: SceneReader,
+    split: str = "test",
+    out: Path | None = None,
+    stride: int = 1,
+    trust: bool = False,
 ) -> None:
     """Measure PSNR and SSIM of a .nfc file (or checkpoint) on the views of a scene, rendered from what is decoded.
 
@@ -94,12 +100,13 @@ def evaluate(
         reader: The scene.
         split: ``test``, ``val`` or ``train``.
         out: Folder for results.json and per_image.csv; beside the file, in a folder of its name, when absent.
+        stride: Draw every so-manieth row and column only, where whole views take too long.
         trust: Run the native decoder without its protective child process.
     """
     if split not in ("train", "val", "test"):
         raise NerfcompError(f"split is {split!r}; allowed are train, val and test.")
     trained = read_nfc(file, trust) if file.suffix == ".nfc" else read_trained(file)
-    views = evaluate_views(trained, reader.read(split))  # type: ignore[arg-type]
+    views = evaluate_views(trained, thinned(as_trained(reader.read(split), trained), stride))  # type: ignore[arg-type]
     mean = mean_result(views)
     folder = out or file.with_name(f"{file.stem}_{split}")
     size = file.stat().st_size

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from nerfcomp.errors import SceneError
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline.report import ViewResult
 from nerfcomp.pipeline.trained import TrainedField
@@ -80,6 +81,24 @@ def evaluate_views(
         if pictures is not None:
             write_picture(pictures / f"{number:03d}.png", rendered.rgb.view(batch.height, batch.width, 3))
     return results
+
+
+def as_trained(scene: Scene, trained: TrainedField) -> Scene:
+    """The same views, marched between the distances that a field was trained between.
+
+    Args:
+        scene: Views.
+        trained: The field.
+
+    Raises:
+        SceneError: One is in normalised device coordinates and the other is not.
+    """
+    if scene.ndc != trained.scene.ndc:
+        raise SceneError(
+            f"The field was trained with ndc={trained.scene.ndc}, the scene is read with ndc={scene.ndc}. Give the "
+            "reader of its training."
+        )
+    return scene._replace(near=trained.scene.near, far=trained.scene.far)
 
 
 def thinned(scene: Scene, stride: int) -> Scene:

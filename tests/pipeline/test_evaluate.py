@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from nerfcomp.pipeline.evaluate import thinned
+from nerfcomp.errors import SceneError
+from nerfcomp.pipeline.evaluate import as_trained, thinned
 from nerfcomp.rays import image_rays
 from nerfcomp.readers import ProceduralReader
+from tests.teacher import tiny_teacher
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 5])
@@ -19,6 +21,15 @@ def test_thinned_views_show_the_same_pixels_along_the_same_rays(stride: int) -> 
         expected = rays.directions.view(shape)[stride // 2 :: stride, stride // 2 :: stride].reshape(-1, 3)
         torch.testing.assert_close(some.directions, expected, atol=1e-6, rtol=0)
         assert torch.equal(some.origins, rays.origins[: len(some.origins)])
+
+
+def test_views_are_marched_as_in_training() -> None:
+    trained = tiny_teacher()
+    scene = ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1).read("test")
+    marched = as_trained(scene._replace(near=0.5, far=99.0), trained)
+    assert (marched.near, marched.far) == (trained.scene.near, trained.scene.far)
+    with pytest.raises(SceneError, match="ndc=True"):
+        as_trained(scene._replace(ndc=True), trained)
 
 
 def test_nothing_left() -> None:
