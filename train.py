@@ -43,7 +43,6 @@ def main(args: Sequence[str], run: bool = True) -> LightningCLI:
         args: Command line without the program's name.
         run: With a subcommand in front of ``args``; otherwise only build what the arguments name.
     """
-    torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
@@ -63,6 +62,7 @@ def main(args: Sequence[str], run: bool = True) -> LightningCLI:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
     try:
         main(sys.argv[1:])
     except NerfcompError as error:
