@@ -26,7 +26,7 @@ def plot(
         result: The result.txt.
         start: First iteration drawn, from 0.
         end: Iteration after the last one drawn; all when absent.
-        average: Iterations averaged into one point; 100, or fewer in shorter ranges, when absent.
+        average: Iterations averaged into one point; when absent, 100, or a tenth of ranges shorter than 1,000.
         layout: The two curves side by side, or one above the other.
         max_points: Refuse to draw more points than this.
         out: Picture to write instead.
@@ -40,7 +40,7 @@ def plot(
             logger.info("  %s", entry)
     path = out or result.with_suffix(".png")
     if average is None:
-        average = max(1, min(100, (len(record.psnr) if end is None else end) - start))
+        average = max(1, min(100, ((len(record.psnr) if end is None else end) - start) // 10))
     curve = plot_record(record, path, start, end, average, layout, max_points)
     logger.info("Written to %s: %d points, means of %d iterations.", path, len(curve.values), average)
     if curve.dropped:
