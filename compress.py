@@ -28,7 +28,7 @@ from nerfcomp.pipeline import (
     write_nfc,
 )
 from nerfcomp.pipeline.encoding import Target, encode_for
-from nerfcomp.pipeline.evaluate import as_trained, thinned
+from nerfcomp.pipeline.evaluate import thinned
 from nerfcomp.pipeline.nerf_pytorch import LAST_STEP, export_nerf, import_nerf
 from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.pipeline.report import format_table, mean_result, write_csv, write_json
@@ -106,7 +106,7 @@ def evaluate(
     if split not in ("train", "val", "test"):
         raise NerfcompError(f"split is {split!r}; allowed are train, val and test.")
     trained = read_nfc(file, trust) if file.suffix == ".nfc" else read_trained(file)
-    views = evaluate_views(trained, thinned(as_trained(reader.read(split), trained), stride))  # type: ignore[arg-type]
+    views = evaluate_views(trained, thinned(reader.read(split), stride))  # type: ignore[arg-type]
     mean = mean_result(views)
     folder = out or file.with_name(f"{file.stem}_{split}")
     size = file.stat().st_size

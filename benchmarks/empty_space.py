@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.common import report
 from nerfcomp.pipeline import TrainedField, read_trained
-from nerfcomp.pipeline.evaluate import thinned
-from nerfcomp.rays import image_rays
-from nerfcomp.readers import BlenderReader, Scene
+from nerfcomp.pipeline.evaluate import as_trained, render_view, thinned, view_batches
+from nerfcomp.rays import RayBatch
+from nerfcomp.readers import BlenderReader
 from nerfcomp.rendering.metrics import psnr
 
 
@@ -48,23 +48,12 @@ class Row(NamedTuple):
     faster: float
 
 
-def draw(trained: TrainedField, scene: Scene, view: int) -> tuple[torch.Tensor, float]:
-    """Colours (H W, 3) of one view, and the seconds they took."""
-    known = trained.scene
-    rays = image_rays(scene.camera, view, known.near, known.far, known.ndc)
-    start = time.perf_counter()
-    rgb = trained.render(rays).rgb.clamp(0, 1)
-    return rgb, time.perf_counter() - start
-
-
-def compare(plain: TrainedField, skipping: TrainedField, scene: Scene, view: int) -> Row:
+def compare(plain: TrainedField, skipping: TrainedField, batch: RayBatch) -> Row:
     """Draw one view both ways."""
-    background = torch.tensor(plain.scene.background)
-    image = scene.images[view].flatten(0, 1).float() / 255
-    truth = image[:, :3] * image[:, 3:] + background * (1 - image[:, 3:]) if scene.has_alpha else image
-    (one, slow), (two, fast) = draw(plain, scene, view), draw(skipping, scene, view)
-    first, second = float(psnr(one, truth)), float(psnr(two, truth))
-    return Row(scene.names[view], first, second, second - first, float(psnr(two, one)), slow, fast, slow / fast)
+    (one, before), (two, after) = render_view(plain, batch), render_view(skipping, batch)
+    apart = float(psnr(two.rgb.clamp(0, 1), one.rgb.clamp(0, 1)))
+    times = (before.seconds, after.seconds, before.seconds / after.seconds)
+    return Row(batch.name, before.psnr, after.psnr, after.psnr - before.psnr, apart, *times)
 
 
 def main() -> None:
@@ -79,10 +68,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     scene = thinned(BlenderReader(arguments.root, arguments.downscale).read("test"), arguments.stride)
     plain, skipping = read_trained(arguments.ckpt), read_trained(arguments.ckpt)
+    batches = view_batches(as_trained(scene, plain), torch.tensor(plain.scene.background))
     start = time.perf_counter()
     skipping.learn_empty()
     settings = {"ckpt": str(arguments.ckpt), "stride": arguments.stride, "grid_s": time.perf_counter() - start}
-    report("empty_space", settings, [compare(plain, skipping, scene, view) for view in arguments.views])
+    chosen = (batch for number, batch in enumerate(batches) if number in arguments.views)
+    report("empty_space", settings, [compare(plain, skipping, batch) for batch in chosen])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""GridAdam as an optimizer: what torch and Lightning expect of one."""
+"""GridAdam as an optimizer: what torch and Lightning expect of one, and of MuonAdam."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nerfcomp.optim import GridAdam
+from nerfcomp.optim import GridAdam, MuonAdam
 
 
 def small_net() -> nn.Module:
@@ -52,9 +54,10 @@ def test_table_rows_without_gradient_rest() -> None:
         assert changed == rows
 
 
-def test_resumes_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [GridAdam, partial(MuonAdam, smallest=2)], ids=["GridAdam", "MuonAdam"])
+def test_resumes_exactly(make: Callable[..., torch.optim.Optimizer], tmp_path: Path) -> None:
     net = small_net()
-    optimizer = GridAdam(net.parameters())
+    optimizer = make(net.parameters())
     train(net, optimizer, 5, seed=1)
     torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pt")
     train(net, optimizer, 5, seed=2)
@@ -62,7 +65,7 @@ def test_resumes_exactly(tmp_path: Path) -> None:
     loaded = torch.load(tmp_path / "state.pt", weights_only=True)
     resumed = small_net()
     resumed.load_state_dict(loaded["net"])
-    resumed_optimizer = GridAdam(resumed.parameters(), lr=123.0)
+    resumed_optimizer = make(resumed.parameters(), lr=123.0)
     resumed_optimizer.load_state_dict(loaded["optimizer"])
     train(resumed, resumed_optimizer, 5, seed=2)
     assert all(torch.equal(one, two) for one, two in zip(net.parameters(), resumed.parameters()))

@@ -60,7 +60,7 @@ def render_view(trained: TrainedField, batch: RayBatch) -> RenderedView:
 def evaluate_views(
     trained: TrainedField, scene: Scene, label: str = "render", pictures: Path | None = None
 ) -> list[ViewResult]:
-    """Render and measure every view of a scene.
+    """Render and measure every view of a scene, between the distances that the field was trained between.
 
     Args:
         trained: The field.
@@ -70,10 +70,14 @@ def evaluate_views(
 
     Returns:
         One result per view, in the scene's order.
+
+    Raises:
+        SceneError: See `as_trained`.
     """
     background = torch.tensor(trained.scene.background)
     trained.learn_empty()
-    batches = tqdm(view_batches(scene, background), label, len(scene.names), unit="view", leave=False)
+    views = view_batches(as_trained(scene, trained), background)
+    batches = tqdm(views, label, len(scene.names), unit="view", leave=False)
     results = []
     for number, batch in enumerate(batches):
         rendered, result = render_view(trained, batch)
