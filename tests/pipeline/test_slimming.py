@@ -8,7 +8,8 @@ from nerfcomp.fields.light_field import Residual
 from nerfcomp.pipeline import SceneInfo, TrainedField, rebuild
 from nerfcomp.pipeline.cost import count_macs
 from nerfcomp.pipeline.light_fields import folded, merged
-from nerfcomp.pipeline.slimming import choose_channels, measure_units, slim, without_channels
+from nerfcomp.pipeline.slimming import choose_channels, slim, without_channels
+from nerfcomp.pipeline.slimming_units import measure_units
 from nerfcomp.pipeline.trained import describe
 from nerfcomp.rendering import NoSampler
 from tests.fields.test_light_field import shaken
@@ -78,6 +79,30 @@ def test_taking_out_constant_channels_changes_nothing() -> None:
     kept = {name: indices[1::2] if name.endswith("conv2") else indices for name, indices in every.items()}
     small = without_channels(whole.field, units, kept)
     assert torch.allclose(pictures(whole._replace(field=small)), pictures(whole), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("kernels", [(4, 3), (2, 5), (2, 3)])
+def test_taking_out_constant_channels_of_stages_changes_nothing(kernels: tuple[int, int], batch_norm: bool) -> None:
+    whole = student(kernels=kernels)
+    assert isinstance(whole.field, LightField)
+    with torch.no_grad():
+        for stage in whole.field.tail:
+            stage.up.weight[:, ::2] = 0.0  # type: ignore[union-attr, operator]
+        for block in whole.field.residuals[-3:]:
+            assert isinstance(block.norm2, BatchNorm)
+            block.norm2.weight[::2] = 0.0  # each block adds another constant
+    whole = whole if batch_norm else folded(whole)
+    assert isinstance(whole.field, LightField)
+    units = measure_units(whole, views=2, seed=0)
+    kept = {name: torch.arange(len(unit.importance)) for name, unit in units.items()}
+    for name in ("tail.0", "tail.1"):
+        assert units[name].importance[::2].max() < 1e-12 < units[name].importance[1::2].min()
+        kept[name] = kept[name][1::2]
+    small = without_channels(whole.field, units, kept)
+    assert small.arguments["tail_widths"] == [8 + 1, 4]  # one carrier before the transposed convolution
+    error = (pictures(whole._replace(field=small)) - pictures(whole)).square().mean()
+    assert error < 1e-10
 
 
 def test_folded_networks_are_slimmed_too() -> None:
