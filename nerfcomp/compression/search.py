@@ -21,7 +21,9 @@ def largest_passing(passes: Callable[[int], bool], low: int, high: int) -> int:
     -23
     """
     if not passes(low):
-        raise ValueError(f"The target cannot be met: even the finest setting, QP {low}, misses it. Relax the target.")
+        raise ValueError(
+            f"The target cannot be met: none of the settings from {low} to {high} meets it. Relax the target."
+        )
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if passes(middle) else (low, middle - 1)

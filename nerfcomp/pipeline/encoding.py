@@ -1,6 +1,6 @@
 """Encoding a trained field to a quality, a size or a loss."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -72,9 +72,9 @@ def encode_for(
         The container.
 
     Raises:
-        NerfcompError: Both limits at once, a limit in dB without a scene, or a limit for a field whose weights are
-            quantized already.
-        ValueError: No QP meets the limit.
+        NerfcompError: Both limits at once, a limit in dB without a scene, a limit for a field whose weights are
+            quantized already, or one in bytes that no QP meets.
+        ValueError: No QP meets a limit in dB.
     """
     if target.target_bytes is not None and target.max_psnr_drop is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
@@ -89,21 +89,30 @@ def encode_for(
         return encode_trained(trained, planner.plan(qp), {**(provenance or {}), "qp": qp, "uniform": target.uniform})
 
     if target.target_bytes is not None:
-        limit = target.target_bytes
-        return container(-largest_passing(lambda q: len(to_bytes(container(-q))) <= limit, -COARSEST_QP, -FINEST_QP))
+        return container(_qp_for_bytes(lambda qp: len(to_bytes(container(qp))), target.target_bytes))
     if target.max_psnr_drop is not None:
         if reader is None:
             raise NerfcompError("max_psnr_drop is measured on training views; name the scene with --reader.")
         views = some_views(reader.read("train"), _SEARCH_VIEWS)
         floor = mean_result(evaluate_views(trained, views)).psnr - target.max_psnr_drop
-        return container(
-            largest_passing(
-                lambda qp: mean_result(evaluate_views(decode_trained(container(qp), trust=True), views)).psnr >= floor,
-                FINEST_QP,
-                COARSEST_QP,
-            )
-        )
+
+        def passes(qp: int) -> bool:
+            decoded = decode_trained(container(qp), trust=True)
+            return mean_result(evaluate_views(decoded, views)).psnr >= floor
+
+        return container(largest_passing(passes, FINEST_QP, COARSEST_QP))
     return container(target.qp)
+
+
+def _qp_for_bytes(size: Callable[[int], int], limit: int) -> int:
+    """The finest QP whose file, of so many bytes at a QP, is at most ``limit`` bytes large."""
+    try:
+        return -largest_passing(lambda q: size(-q) <= limit, -COARSEST_QP, -FINEST_QP)
+    except ValueError as error:
+        raise NerfcompError(
+            f"No file of {limit:,} bytes is possible: at QP {COARSEST_QP}, the coarsest, it has {size(COARSEST_QP):,}. "
+            "Raise target_bytes."
+        ) from error
 
 
 def some_views(scene: Scene, count: int) -> Scene:

@@ -56,25 +56,28 @@ def qp_for_bytes(trained: TrainedField, planner: Planner, limit: int, tuned: boo
         return -largest_passing(lambda q: tuned_size(trained, planner, -q, tuned) <= limit, -COARSEST_QP, -FINEST_QP)
     except ValueError as error:
         least = tuned_size(trained, planner, COARSEST_QP, tuned)
-        raise NerfcompError(f"No file of {limit:,} bytes is possible; the smallest has {least:,}.") from error
+        raise NerfcompError(
+            f"No file of {limit:,} bytes is possible: at QP {COARSEST_QP}, the coarsest, it has {least:,}. "
+            "Raise target_bytes."
+        ) from error
 
 
-def qp_for_drop(drop: Callable[[int], float], limit: float, finest: int = -40, coarsest: int = -8) -> int:
+def qp_for_drop(drop: Callable[[int], float], limit: float) -> int:
     """The coarsest QP that loses at most ``limit`` dB.
 
     Args:
         drop: Loss in dB at a QP, after some tuning.
         limit: In dB.
-        finest: Finest QP tried.
-        coarsest: Coarsest QP tried.
 
     Raises:
         NerfcompError: Even the finest loses more.
     """
     try:
-        return largest_passing(lambda qp: drop(qp) <= limit, finest, coarsest)
+        return largest_passing(lambda qp: drop(qp) <= limit, FINEST_QP, COARSEST_QP)
     except ValueError as error:
-        raise NerfcompError(f"Even QP {finest} loses more than {limit} dB. Relax max_psnr_drop.") from error
+        raise NerfcompError(
+            f"Even QP {FINEST_QP}, the finest, loses more than {limit} dB. Relax max_psnr_drop."
+        ) from error
 
 
 def encode_within(trained: TrainedField, limit: int | None, provenance: Mapping[str, Any]) -> Container:

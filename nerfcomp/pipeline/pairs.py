@@ -4,6 +4,8 @@ The fine network's follow from the picture's derivatives. The coarse one only sa
 has no derivative: its tensors get noise, and the picture is compared with the one before, all distances drawn alike.
 """
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -44,8 +46,8 @@ def coarse_sensitivity(
     weights = {
         name: value for name, value in plain_parameters(trained.field).items() if is_coarse(name) and value.dim() > 1
     }
-    known = trained.sampler.occupied.clone()
-    trained.sampler.set_occupied(torch.ones_like(known))
-    found = noise_sensitivity(lambda: trained.render(rays).rgb, weights, error, draws, generator)
-    trained.sampler.set_occupied(known)
+    sampler = copy.deepcopy(trained.sampler)
+    sampler.set_occupied(torch.ones_like(sampler.occupied))
+    full = trained._replace(sampler=sampler)
+    found = noise_sensitivity(lambda: full.render(rays).rgb, weights, error, draws, generator)
     return {name: torch.full_like(weights[name], mean).detach() for name, mean in found.items()}

@@ -52,7 +52,7 @@ def test_search_finds_the_border(limit: int) -> None:
 
 
 def test_search_says_when_nothing_passes() -> None:
-    with pytest.raises(ValueError, match="even the finest setting, QP -10"):
+    with pytest.raises(ValueError, match="none of the settings from -10 to 0"):
         largest_passing(lambda _: False, -10, 0)
 
 

@@ -24,7 +24,7 @@ from nerfcomp.pipeline import (
     uniform_plan,
     write_checkpoint,
 )
-from nerfcomp.pipeline.encoding import Target, encode_for
+from nerfcomp.pipeline.encoding import COARSEST_QP, Target, encode_for
 from nerfcomp.rays import image_rays
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.rendering import OccupancySampler
@@ -114,7 +114,7 @@ def test_a_price_makes_files_smaller_where_it_matters_least(trained: TrainedFiel
 
 
 def test_a_limit_in_bytes_that_cannot_be_met(trained: TrainedField) -> None:
-    with pytest.raises(ValueError, match="cannot be met"):
+    with pytest.raises(NerfcompError, match=f"at QP {COARSEST_QP}, the coarsest, it has .* Raise target_bytes"):
         encode_for(trained, Target(uniform=True, target_bytes=10))
 
 
