@@ -49,7 +49,8 @@ def quantize(
 ) -> Quantized:
     """Quantize one tensor without coding it.
 
-    With ``price`` 0 the squared error alone is minimized. Otherwise the trellis minimizes
+    Values that are exactly zero, as pruning leaves them, are decoded as zero. With ``price`` 0 the squared error alone
+    is minimized. Otherwise the trellis minimizes
     ``sum(sensitivity * error^2) + price * bits``, where the bits of each index are estimated from the tensor's own
     statistics: values that matter little move to cheaper levels, most of them to zero.
 
@@ -82,7 +83,7 @@ def quantize(
     if not dependent:
         levels = _nearest(values, qp)
     elif price == 0:
-        levels = find_levels(values.reshape(-1), step).reshape(values.shape)
+        levels = find_levels(values.reshape(-1), step, keep_zeros=True).reshape(values.shape)
     else:
         weights = _checked_weights(name, values, sensitivity) * (step**2 / price)
         levels = _cheapest(values.reshape(-1), step, weights).reshape(values.shape)

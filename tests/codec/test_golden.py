@@ -1,6 +1,7 @@
 """Bytes that must never change unnoticed: files written today must be read by every later version."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,15 @@ def test_occupancy(check_expected: Check) -> None:
 def test_container_and_its_values(check_expected: Check) -> None:
     data = to_bytes(container())
     check_expected("small.nfc", data)
+    check_expected("small.values", decoded_bytes(data))
+
+
+def test_a_file_of_an_earlier_writer_is_read(repository: Path) -> None:
+    folder = repository / "tests" / "expected" / "codec" / "earlier"
+    assert decoded_bytes((folder / "small.nfc").read_bytes()) == (folder / "small.values").read_bytes()
+
+
+def decoded_bytes(data: bytes) -> bytes:
+    """All decoded values of a file, one after the other."""
     decoded = decode(from_bytes(data))
-    values = b"".join(value.astype(value.dtype.newbyteorder("<")).tobytes() for value in decoded.values())
-    check_expected("small.values", values)
+    return b"".join(value.astype(value.dtype.newbyteorder("<")).tobytes() for value in decoded.values())

@@ -1,6 +1,7 @@
 """The trellis against nncodec's own and against trying every path."""
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -59,21 +60,47 @@ def test_no_path_has_less_error(seed: int) -> None:
     assert np.isclose(((values - levels) ** 2).sum(), brute_force(values.astype(np.float64)))
 
 
+@pytest.mark.parametrize("price", [0.0, 0.02, 0.11])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_zeros_stay_zero(share: float, price: float) -> None:
+    rng = np.random.default_rng(7)
+    for qp in range(-40, 8, 5):
+        values = rng.normal(0, 0.2, 2000).astype(np.float32)
+        zeros = rng.random(2000) < share
+        values[zeros] = 0.0
+        sensitivity = rng.random(2000) * (rng.random(2000) < 0.7)
+        quantized = quantize(values, qp, price=price * step_size(qp) ** 2, sensitivity=sensitivity)
+        assert not dequantize(quantized)[zeros].any()
+        assert is_allowed(quantized.levels.tolist())
+
+
+def test_zeros_cost_others_no_more_than_they_must() -> None:
+    values = np.array([0.0, 1.1, 0.0, -2.6, 0.4], np.float32)
+    paths = itertools.product(*(range(-4, 5) if value else [0] for value in values))
+    least = min(((values - np.array(path)) ** 2).sum() for path in paths if is_allowed(path))
+    levels = find_levels(values, 1.0, keep_zeros=True)
+    assert np.isclose(((values - levels) ** 2).sum(), least)
+
+
+def is_allowed(levels: Iterable[int]) -> bool:
+    """Whether the state machine can decode these levels."""
+    state = 0
+    for level in levels:
+        if level not in allowed_levels(state, abs(level)):
+            return False
+        state = next_state(state, level)
+    return True
+
+
 def test_levels_follow_the_state_machine() -> None:
     levels = quantize(np.random.default_rng(0).laplace(0, 3, 500).astype(np.float32), 0).levels
-    state = 0
-    for level in levels.tolist():
-        assert level in allowed_levels(state, abs(level))
-        state = next_state(state, level)
+    assert is_allowed(levels.tolist())
 
 
 def test_weighted_levels_follow_the_state_machine() -> None:
     values = np.random.default_rng(0).laplace(0, 3, 500).astype(np.float32)
     levels = quantize(values, 0, price=0.2, sensitivity=np.linspace(0, 2, 500)).levels
-    state = 0
-    for level in levels.tolist():
-        assert level in allowed_levels(state, abs(level))
-        state = next_state(state, level)
+    assert is_allowed(levels.tolist())
 
 
 def test_price_lowers_error_and_bits_together() -> None:
