@@ -2,7 +2,9 @@
 
 Every parameter of the field goes through the NNC coder under the QP of its plan; grid levels and large networks have a
 section each, the rest shares one. The sampler's occupancy is coded exactly, unless it follows from the field. The
-header carries the descriptions of field, sampler and scene, so that a file renders without any other.
+header carries the descriptions of field, sampler and scene, so that a file renders without any other. Of the known
+poses the first stays exact, in the header; some more, rounded, are a section: what weights mean to pictures is measured
+from them when a file is encoded again.
 """
 
 from collections.abc import Mapping
@@ -30,10 +32,13 @@ from nerfcomp.codec import (
 from nerfcomp.compression import plain_parameters
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields import LightField
-from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
+from nerfcomp.pipeline.trained import SceneInfo, TrainedField, describe, rebuild
 from nerfcomp.pipeline.weights import SideQP, coded_tensors, sections_of, side_qps, weights_of
+from nerfcomp.readers.posed import spread
 
-OCCUPANCY = "occupancy"
+OCCUPANCY, POSES = "occupancy", "poses"
+_MOST_POSES = 24
+_FLOAT16_REACH = 2.0**15  # of a coordinate, beyond which poses keep all their digits
 _LEAST = 0.1  # of the mean: a value that none of the sampled rays read may matter to another ray
 
 
@@ -124,9 +129,19 @@ def encode_trained(trained: TrainedField, plan: BitPlan, provenance: Mapping[str
     if trained.sampler.carried:
         tensors[OCCUPANCY] = trained.sampler.occupied.cpu().numpy()
         storage[OCCUPANCY] = Storage(OCCUPANCY)
+    if len(trained.scene.poses) > 1:
+        tensors[POSES] = further_poses(trained.scene)
+        storage[POSES] = Storage(POSES)
     scene = trained.scene._replace(poses=trained.scene.poses[:1])
     header = {**describe(trained._replace(scene=scene, qp=None)), "writer": f"nerfcomp {__version__}"}
     return Container(header | ({"provenance": dict(provenance)} if provenance else {}), encode(tensors, storage))
+
+
+def further_poses(scene: SceneInfo) -> np.ndarray:
+    """Poses that a file keeps beside the first: evenly spread, (V, 12) float16, which turns rays by 1e-3 at most."""
+    chosen = spread(list(range(len(scene.poses))), _MOST_POSES)[1:]
+    poses = np.array([scene.poses[view] for view in chosen], np.float32)
+    return poses.astype(np.float16) if np.abs(poses).max() < _FLOAT16_REACH else poses
 
 
 def decode_trained(container: Container, trust: bool = False) -> TrainedField:
@@ -147,6 +162,8 @@ def decode_trained(container: Container, trust: bool = False) -> TrainedField:
     if trained.sampler.carried:
         expected[OCCUPANCY] = tuple(trained.sampler.occupied.shape)
     promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}
+    if POSES in promised:  # earlier files have none
+        expected[POSES] = (min(promised[POSES][0], _MOST_POSES - 1), 12)
     if promised != expected:
         wrong = sorted(name for name in promised.keys() | expected.keys() if promised.get(name) != expected.get(name))
         raise ContainerError(
@@ -158,6 +175,9 @@ def decode_trained(container: Container, trust: bool = False) -> TrainedField:
             parameter.copy_(torch.from_numpy(tensors[name]).reshape(parameter.shape))
     if trained.sampler.carried:
         trained.sampler.set_occupied(torch.from_numpy(tensors[OCCUPANCY]))
+    if POSES in tensors:
+        further = tuple(tuple(pose) for pose in tensors[POSES].astype(np.float64).tolist())
+        trained = trained._replace(scene=trained.scene._replace(poses=trained.scene.poses[:1] + further))
     return trained
 
 

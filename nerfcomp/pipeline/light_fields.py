@@ -39,6 +39,7 @@ def view_sensitivity(trained: TrainedField, views: int = 8, seed: int = 0) -> di
     """
     field = trained.field
     assert isinstance(field, LightField)
+    trained.scene.warn_of_one_pose()
     generator = torch.Generator().manual_seed(seed)
     camera, bounds = trained.scene.camera, trained.scene.bounds
 

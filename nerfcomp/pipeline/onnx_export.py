@@ -105,6 +105,7 @@ def quantize_file(path: Path, trained: TrainedField) -> None:
         trained: Knows poses to calibrate on.
     """
     quantization = load_extra("onnxruntime.quantization")
+    trained.scene.warn_of_one_pose()
 
     class KnownPoses(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         """Feeds poses one by one."""

@@ -51,6 +51,7 @@ def field_sensitivity(
     Returns:
         Sensitivities by parameter name (see `measure_sensitivity`).
     """
+    trained.scene.warn_of_one_pose()
     generator = torch.Generator().manual_seed(seed)
     field, device = trained.field, trained.device
     count = rays_per_batch or (_FEW_RAYS if isinstance(field, NeRFField) else _MANY_RAYS)

@@ -65,6 +65,7 @@ def measure_units(trained: TrainedField, views: int, seed: int) -> dict[str, Uni
     """Measure importance, means and cost of all units from known poses of the scene."""
     field, scene = trained.field, trained.scene
     assert isinstance(field, LightField)
+    scene.warn_of_one_pose()
     readers = unit_readers(field)
     values: dict[str, Tensor] = {}
     means: dict[str, Tensor] = {}

@@ -1,5 +1,6 @@
 """A trained field with everything that rendering it needs: the unit that checkpoints and bitstreams carry."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from nerfcomp.fields import Bounds, LightField, RadianceField, build_field, desc
 from nerfcomp.rays import Camera, RayBatch, Rays, camera_on, scaled
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render_image
+
+logger = logging.getLogger(__name__)
 
 
 class SceneInfo(NamedTuple):
@@ -99,6 +102,14 @@ class SceneInfo(NamedTuple):
             self.height,
             self.width,
         )
+
+    def warn_of_one_pose(self) -> None:
+        """Say so before what weights mean to pictures is measured from a single pose."""
+        if len(self.poses) == 1:
+            logger.warning(
+                "Only one pose of this scene is known, so its pictures are measured from one side alone. Files of "
+                "earlier versions keep one pose; use the checkpoint instead, or a file encoded from it anew."
+            )
 
     def scaled(self, factor: float) -> "SceneInfo":
         """The same scene with pictures of another size."""

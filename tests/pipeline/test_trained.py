@@ -25,7 +25,8 @@ from nerfcomp.pipeline import (
     write_checkpoint,
 )
 from nerfcomp.pipeline.encoding import COARSEST_QP, Target, encode_for
-from nerfcomp.rays import image_rays
+from nerfcomp.pipeline.plan import random_rays
+from nerfcomp.rays import image_rays, spherical_path
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.rendering import OccupancySampler
 
@@ -69,10 +70,66 @@ def test_rendering_does_not_jitter_in_training_mode(trained: TrainedField) -> No
 def test_bitstream_renders_without_any_other_file(trained: TrainedField) -> None:
     container = from_bytes(to_bytes(encode_trained(trained, uniform_plan(trained, -44))))
     twin = decode_trained(container, trust=True)
-    assert twin.scene == trained.scene._replace(poses=trained.scene.poses[:1])
+    assert twin.scene._replace(poses=()) == trained.scene._replace(poses=())
     assert torch.equal(twin.sampler.occupied, trained.sampler.occupied)
     rays = image_rays(trained.scene.camera, 0, trained.scene.near, trained.scene.far)
     assert (twin.render(rays).rgb - trained.render(rays).rgb).abs().max() < 0.01
+
+
+@pytest.fixture(scope="module")
+def seen_from_everywhere(trained: TrainedField) -> TrainedField:
+    poses = spherical_path(60, 3.2, (0.2, 1.2), turns=3.0).flatten(1).tolist()
+    return trained._replace(scene=trained.scene._replace(poses=tuple(tuple(pose) for pose in poses)))
+
+
+def test_files_know_the_scene_from_everywhere(seen_from_everywhere: TrainedField) -> None:
+    many = seen_from_everywhere
+    plan = uniform_plan(many, -20)
+    data = to_bytes(encode_trained(many, plan))
+    one = to_bytes(encode_trained(many._replace(scene=many.scene._replace(poses=many.scene.poses[:1])), plan))
+    assert 0 < len(data) - len(one) < 700
+    twin = decode_trained(from_bytes(data), trust=True)
+    assert twin.scene.poses[0] == many.scene.poses[0] and len(twin.scene.poses) == 24
+    kept = torch.tensor(many.scene.poses)[[turn * 60 // 24 for turn in range(24)]]
+    assert (torch.tensor(twin.scene.poses) - kept).abs().max() < 1.1e-3
+    assert encode_trained(twin, plan).sections[-1] == from_bytes(data).sections[-1]
+
+
+def test_sensitivities_of_a_decoded_file_come_from_many_views(seen_from_everywhere: TrainedField) -> None:
+    many = seen_from_everywhere
+    twin = decode_trained(encode_trained(many, uniform_plan(many, -44)), trust=True)
+    rays = random_rays(twin, 500, torch.Generator().manual_seed(0))
+    assert len(rays.origins.unique(dim=0)) == 24
+    middle = random_rays(many, 500, torch.Generator().manual_seed(0)).origins.mean(0)
+    assert (rays.origins.mean(0) - middle).norm() < 0.5
+
+
+def test_poses_of_vast_scenes_keep_their_digits(trained: TrainedField) -> None:
+    far = tuple((*(0.0,) * 11, 1e6 + view) for view in range(3))
+    container = encode_trained(trained._replace(scene=trained.scene._replace(poses=far)), uniform_plan(trained, -20))
+    assert decode_trained(container, trust=True).scene.poses == far
+
+
+def test_files_of_one_pose_are_read_and_named_where_it_matters(
+    trained: TrainedField, caplog: pytest.LogCaptureFixture
+) -> None:
+    container = encode_trained(trained, uniform_plan(trained, -20))
+    earlier = container._replace(sections=tuple(s for s in container.sections if s.name != "poses"))
+    twin = decode_trained(earlier, trust=True)
+    assert twin.scene.poses == trained.scene.poses[:1]
+    assert not caplog.records
+    field_sensitivity(twin, 1, 64)
+    assert "Only one pose" in caplog.text
+
+
+def test_poses_of_a_wrong_shape_are_refused(trained: TrainedField) -> None:
+    container = encode_trained(trained, uniform_plan(trained, -20))
+    wrong = tuple(
+        s._replace(tensors=(s.tensors[0]._replace(shape=(4, 6)),)) if s.name == "poses" else s
+        for s in container.sections
+    )
+    with pytest.raises(ContainerError, match="poses"):
+        decode_trained(container._replace(sections=wrong), trust=True)
 
 
 def test_rendered_again_the_same_file_is_the_same_picture(trained: TrainedField) -> None:
