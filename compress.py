@@ -29,7 +29,7 @@ from nerfcomp.pipeline import (
 )
 from nerfcomp.pipeline.encoding import Target, encode_for
 from nerfcomp.pipeline.evaluate import thinned
-from nerfcomp.pipeline.nerf_pytorch import LAST_STEP, export_nerf, import_nerf
+from nerfcomp.pipeline.nerf_pytorch import LAST_STEP, export_nerf, import_nerf, usual_distances
 from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.pipeline.report import format_table, mean_result, write_csv, write_json
 from nerfcomp.pipeline.sweep import plot_sweep, run_sweep
@@ -219,8 +219,8 @@ def import_nerf_pytorch(
     Args:
         ckpt: The checkpoint.
         out: Checkpoint to write.
-        reader: The scene, of which the file knows nothing. nerf-pytorch marches synthetic scenes from 2 to 6: give
-            ``--reader.near 2 --reader.far 6``.
+        reader: The scene, of which the file knows nothing. Synthetic scenes are marched from 2 to 6, as nerf-pytorch
+            does, unless their cameras stand elsewhere or the reader is told ``near`` or ``far``.
         n_samples: Samples of the first pass, N_samples in nerf-pytorch.
         n_importance: Samples that the second pass adds, N_importance in nerf-pytorch.
         lindisp: Take the first samples at equal steps of 1 / distance.
@@ -229,6 +229,8 @@ def import_nerf_pytorch(
     """
     refuse_overwrite(out, force)
     scene = reader.read("train")
+    if getattr(reader, "near", None) is None and getattr(reader, "far", None) is None:
+        scene = usual_distances(scene)
     white = 1.0 if background == "white" and scene.has_alpha else 0.0
     sampler = rendering.HierarchicalSampler(n_samples, n_importance, lindisp, cascades=1 if scene.ndc else 2)
     trained = import_nerf(ckpt, SceneInfo.from_scene(scene, (white, white, white)), sampler)
@@ -238,6 +240,9 @@ def import_nerf_pytorch(
 
 def export_nerf_pytorch(ckpt: Path, out: Path, step: int = LAST_STEP, force: bool = False) -> None:
     """Turn a checkpoint or .nfc file of ours into a .tar of nerf-pytorch, with a fresh optimizer.
+
+    Exact for fields whose rays went through the corners of pixels (``pixel_centers`` of the reader that they were
+    trained with turned off); of others the log warns.
 
     Args:
         ckpt: Checkpoint of ``train.py``, or a .nfc file, of a vanilla NeRF.

@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.common import report
 from nerfcomp.pipeline import TrainedField, read_trained
-from nerfcomp.pipeline.evaluate import as_trained, render_view, thinned, view_batches
+from nerfcomp.pipeline.convention import as_trained
+from nerfcomp.pipeline.evaluate import render_view, thinned, view_batches
 from nerfcomp.rays import RayBatch
 from nerfcomp.readers import BlenderReader
 from nerfcomp.rendering.metrics import psnr
@@ -68,7 +69,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     scene = thinned(BlenderReader(arguments.root, arguments.downscale).read("test"), arguments.stride)
     plain, skipping = read_trained(arguments.ckpt), read_trained(arguments.ckpt)
-    batches = view_batches(as_trained(scene, plain), torch.tensor(plain.scene.background))
+    batches = view_batches(as_trained(scene, plain.scene), torch.tensor(plain.scene.background))
     start = time.perf_counter()
     skipping.learn_empty()
     settings = {"ckpt": str(arguments.ckpt), "stride": arguments.stride, "grid_s": time.perf_counter() - start}

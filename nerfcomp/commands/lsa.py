@@ -25,7 +25,6 @@ from nerfcomp.fields import NeRFField
 from nerfcomp.modules import LSAModule
 from nerfcomp.optim import StepDecay
 from nerfcomp.pipeline import (
-    SceneInfo,
     TrainedField,
     decode_trained,
     evaluate_views,
@@ -50,6 +49,7 @@ from nerfcomp.pipeline.lsa_run import (
     write_results,
 )
 from nerfcomp.pipeline.lsa_search import encode_within, qp_for_bytes, qp_for_drop, quantized_copy
+from nerfcomp.pipeline.nerf_pytorch import usual_distances
 from nerfcomp.pipeline.report import format_table, mean_result
 from nerfcomp.pipeline.start import read_start
 from nerfcomp.pipeline.weights import SideQP
@@ -162,10 +162,7 @@ class LSARun:
         self.folder = folder
         self.options = options
         self.reader = ThinnedReader(scene_reader(options), options.test_stride)
-        train = self.reader.read("train")
         self.test = self.reader.read("test")
-        white = 1.0 if train.has_alpha else 0.0
-        self.scene = SceneInfo.from_scene(train, (white, white, white))
         self.side = SideQP(options.scale_qp, options.bias_qp)
         self.steps = options.epochs * options.n_iters if options.lsa else 0
 
@@ -195,10 +192,12 @@ class LSARun:
         return rows
 
     def original(self) -> TrainedField:
-        """The field to compress, sampled as nerf-pytorch does if its file does not say how."""
+        """The field to compress, sampled between its own distances; as nerf-pytorch does if its file does not say."""
         forward = self.options.dataset_type == "llff"
         sampler = HierarchicalSampler(64, 64 if forward else 128, cascades=1 if forward else 2)
-        return read_start(self.options.ckpt, self.scene, sampler)
+        train = usual_distances(self.reader.read("train"))
+        white = 1.0 if train.has_alpha else 0.0
+        return read_start(self.options.ckpt, train, (white, white, white), sampler)
 
     def quantize(self, original: TrainedField) -> TrainedField:
         """Choose QPs and give every weight the value that a decoder will see."""
@@ -283,4 +282,4 @@ def scene_reader(options: LSAOptions) -> SceneReader:
     hold = _VAL_HOLD[options.dataset_type]
     if options.dataset_type == "llff":
         return LLFFReader(options.root, factor=options.downscale or 8, val_hold=hold)
-    return BlenderReader(options.root, downscale=options.downscale or 2, val_hold=hold, near=2.0, far=6.0)
+    return BlenderReader(options.root, downscale=options.downscale or 2, val_hold=hold)

@@ -5,6 +5,8 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from nerfcomp.errors import NerfcompError
+from nerfcomp.pipeline import SceneInfo
+from nerfcomp.pipeline.convention import as_trained, ray_camera
 from nerfcomp.rays import Camera
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 
@@ -26,6 +28,7 @@ class SceneDataModule(LightningDataModule):
     def __init__(self, reader: SceneReader | None) -> None:
         super().__init__()
         self.reader = reader
+        self._known: SceneInfo | None = None
         self._scenes: dict[Split, Scene] = {}
         self._main: Split = "train"
 
@@ -38,8 +41,14 @@ class SceneDataModule(LightningDataModule):
     def split(self, split: Split) -> Scene:
         """One split of the scene; read on the first call, kept afterwards."""
         if split not in self._scenes:
-            self._scenes[split] = self._reader.read(split)
+            scene = self._read(split)
+            self._scenes[split] = scene if self._known is None else as_trained(scene, self._known)
         return self._scenes[split]
+
+    def follow(self, known: SceneInfo) -> None:
+        """Show all views in the box, between the distances and along the rays of a field's training from now on."""
+        self._known = known
+        self._scenes = {split: as_trained(scene, known) for split, scene in self._scenes.items()}
 
     @property
     def scene(self) -> Scene:
@@ -56,7 +65,11 @@ class SceneDataModule(LightningDataModule):
 
     def path_cameras(self, kind: PathKind, n_frames: int) -> Camera:
         """Cameras along a path for a video, one view per frame."""
-        return self._reader.path(kind, n_frames)
+        camera = self._reader.path(kind, n_frames)
+        return camera if self._known is None else ray_camera(camera, self._known, self._reader.pixel_centers)
+
+    def _read(self, split: Split) -> Scene:
+        return self._reader.read(split)
 
     @property
     def _reader(self) -> SceneReader:

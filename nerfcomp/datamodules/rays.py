@@ -69,11 +69,10 @@ class RayDataModule(SceneDataModule):
         self.precrop_fraction = precrop_fraction
         self.images_on_device = images_on_device
 
-    def split(self, split: Split) -> Scene:
+    def _read(self, split: Split) -> Scene:
         """One split of the scene, validation cut down to ``val_views``."""
-        if split == "val" and split not in self._scenes and self.val_views is not None:
-            self._scenes[split] = spread_views(self._reader.read(split), self.val_views)
-        return super().split(split)
+        scene = super()._read(split)
+        return scene if split != "val" or self.val_views is None else spread_views(scene, self.val_views)
 
     @property
     def background(self) -> Tensor:

@@ -91,18 +91,24 @@ class LSAModule(VanillaNeRFModule):
         self.qps: dict[str, int] | None = None
 
     def setup(self, stage: str) -> None:
-        """Take the scene from the datamodule and the field from ``init_from``; quantize it when tuning begins."""
+        """Take the views from the datamodule and the field from ``init_from``; quantize it when tuning begins.
+
+        A resumed run takes the field from its own checkpoint.
+        """
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         red, green, blue = data.background.tolist()
-        self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
         if self.field is None:
-            self._take_field(self.scene, begins=stage == "fit" and self.trainer.ckpt_path is None)
+            path = self.trainer.ckpt_path or self.init_from
+            if path is None:
+                raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
+            start = read_start(path, data.scene, (red, green, blue), self.sampler)
+            data.follow(start.scene)
+            self._take_field(start, begins=stage == "fit" and self.trainer.ckpt_path is None)
+        self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
 
-    def _take_field(self, scene: SceneInfo, begins: bool) -> None:
-        """Read ``init_from``, hook its weights, quantize them if tuning begins here, and freeze what is not tuned."""
-        if self.init_from is None:
-            raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
-        start = read_start(self.init_from, scene, self.sampler).to(self.trainer.strategy.root_device)
+    def _take_field(self, start: TrainedField, begins: bool) -> None:
+        """Hook the weights, quantize them if tuning begins here, and freeze what is not tuned."""
+        start = start.to(self.trainer.strategy.root_device)
         if not named_scales(start.field):
             for hook in self.hooks:
                 hook.attach(start.field)

@@ -10,7 +10,10 @@ from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.optim import GridAdam
 from nerfcomp.pipeline import SceneInfo, TrainedField, read_trained
+from nerfcomp.pipeline.checkpoint import read_scene
+from nerfcomp.pipeline.convention import continued
 from nerfcomp.rays import RayBatch, Rays
+from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered, Sampler, render
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from nerfcomp.rendering.metrics import psnr
@@ -58,20 +61,32 @@ class NeRFModule(EvaluatedModule):
         self.scene: SceneInfo | None = None
 
     def setup(self, stage: str) -> None:
-        """Take the scene's box and cameras from the datamodule, or the weights from ``init_from``."""
-        scene = self.trainer.datamodule.scene  # type: ignore[attr-defined]
-        red, green, blue = self.trainer.datamodule.background.tolist()  # type: ignore[attr-defined]
-        self.scene = SceneInfo.from_scene(scene, (red, green, blue))
-        if stage != "fit":
-            return
-        if self.init_from is not None:
-            start = read_trained(self.init_from)
-            self.field.load_state_dict(start.field.state_dict())
-            self.sampler.load_state_dict(start.sampler.state_dict())
-        else:
-            self.field.set_aabb(scene.aabb)
-            alpha = scene.images[..., 3] if scene.has_alpha else None
-            self.sampler.prepare(scene.aabb, scene.camera, scene.ndc, alpha)
+        """Take cameras from the datamodule, and the box, too, unless it comes with weights.
+
+        Those of ``init_from`` bring the box, the distances and the rays of their training, which the datamodule follows
+        from then on. So do those of a checkpoint that is resumed or evaluated, which needs no ``init_from`` any more.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        resumed = self.trainer.ckpt_path
+        known = None if resumed is None else read_scene(resumed)
+        if known is not None:
+            data.follow(known)
+        begins = stage == "fit" and resumed is None
+        if begins and self.init_from is not None:
+            self._start_from(read_trained(self.init_from))
+        red, green, blue = data.background.tolist()
+        self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
+        if begins and self.init_from is None:
+            self.field.set_aabb(data.scene.aabb)
+            prepare_sampler(self.sampler, data.scene)
+
+    def _start_from(self, start: TrainedField) -> None:
+        """Take over weights and what is empty, and let the views follow."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        continued(data.scene, start.scene)
+        data.follow(start.scene)
+        self.field.load_state_dict(start.field.state_dict())
+        self.sampler.load_state_dict(start.sampler.state_dict())
 
     @property
     def trained(self) -> TrainedField:
@@ -114,3 +129,8 @@ class NeRFModule(EvaluatedModule):
         self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)
         return out
+
+
+def prepare_sampler(sampler: Sampler, scene: Scene) -> None:
+    """Show the training views of a scene to a sampler before training."""
+    sampler.prepare(scene.aabb, scene.camera, scene.ndc, scene.images[..., 3] if scene.has_alpha else None)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from nerfcomp.fields import NeRFField
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
-from nerfcomp.modules.nerf import NeRFModule
+from nerfcomp.modules.nerf import NeRFModule, prepare_sampler
 from nerfcomp.rays import RayBatch, Rays
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, render
 from nerfcomp.rendering.emptiness import occupied_at
@@ -71,12 +71,10 @@ class VanillaNeRFModule(NeRFModule):
         self.empty_margin = empty_margin
 
     def setup(self, stage: str) -> None:
-        """Take the scene's box and cameras from the datamodule, or the weights from ``init_from``."""
+        """See `NeRFModule.setup`; the sampler of training sees the views, too."""
         super().setup(stage)
-        if stage == "fit" and self.training_sampler is not None:
-            scene = self.trainer.datamodule.scene  # type: ignore[attr-defined]
-            alpha = scene.images[..., 3] if scene.has_alpha else None
-            self.training_sampler.prepare(scene.aabb, scene.camera, scene.ndc, alpha)
+        if stage == "fit" and self.training_sampler is not None and self.trainer.ckpt_path is None:
+            prepare_sampler(self.training_sampler, self.trainer.datamodule.scene)  # type: ignore[attr-defined]
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""

@@ -15,7 +15,7 @@ from torch import nn
 from nerfcomp.compression import LocalScaling
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
-from nerfcomp.pipeline.trained import TrainedField, describe, rebuild
+from nerfcomp.pipeline.trained import SceneInfo, TrainedField, describe, rebuild
 
 DESCRIPTION_KEY = "trained"
 _SCALE_KEY = ".parametrizations.weight.0.scale"  # of a layer with local scaling
@@ -79,6 +79,16 @@ def read_checkpoint(path: str | Path) -> TrainedField:
     load_weights(trained.field, content["state_dict"], "field.", path)
     load_weights(trained.sampler, content["state_dict"], "sampler.", path)
     return trained
+
+
+def read_scene(path: str | Path) -> SceneInfo | None:
+    """What the field of a checkpoint knows of its scene; nothing where the file does not describe a trained field.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    content = load_file(path)
+    return SceneInfo.from_json(content[DESCRIPTION_KEY]["scene"]) if DESCRIPTION_KEY in content else None
 
 
 def write_checkpoint(trained: TrainedField, path: str | Path) -> None:

@@ -1,5 +1,6 @@
 """Rendering whole views and comparing them with the truth."""
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from nerfcomp.errors import SceneError
 from nerfcomp.files import atomic_write
+from nerfcomp.pipeline.convention import as_trained
 from nerfcomp.pipeline.report import ViewResult
 from nerfcomp.pipeline.trained import TrainedField
 from nerfcomp.rays import Camera, RayBatch, image_rays
@@ -19,6 +20,9 @@ from nerfcomp.readers.posed import select_views
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 from nerfcomp.rendering import Rendered
 from nerfcomp.rendering.metrics import image_quality
+
+logger = logging.getLogger(__name__)
+_NOTHING = 1e-3  # mean opacity below which pictures are empty
 
 
 class RenderedView(NamedTuple):
@@ -60,7 +64,9 @@ def render_view(trained: TrainedField, batch: RayBatch) -> RenderedView:
 def evaluate_views(
     trained: TrainedField, scene: Scene, label: str = "render", pictures: Path | None = None
 ) -> list[ViewResult]:
-    """Render and measure every view of a scene, between the distances that the field was trained between.
+    """Render and measure every view of a scene, along the rays and between the distances of the field's training.
+
+    The log warns when no view shows anything.
 
     Args:
         trained: The field.
@@ -76,33 +82,23 @@ def evaluate_views(
     """
     background = torch.tensor(trained.scene.background)
     trained.learn_empty()
-    views = view_batches(as_trained(scene, trained), background)
+    views = view_batches(as_trained(scene, trained.scene), background)
     batches = tqdm(views, label, len(scene.names), unit="view", leave=False)
-    results = []
+    results: list[ViewResult] = []
+    opacity = 0.0
     for number, batch in enumerate(batches):
         rendered, result = render_view(trained, batch)
         results.append(result)
+        opacity += float(rendered.opacity.mean()) / len(scene.names)
         if pictures is not None:
             write_picture(pictures / f"{number:03d}.png", rendered.rgb.view(batch.height, batch.width, 3))
-    return results
-
-
-def as_trained(scene: Scene, trained: TrainedField) -> Scene:
-    """The same views, marched between the distances that a field was trained between.
-
-    Args:
-        scene: Views.
-        trained: The field.
-
-    Raises:
-        SceneError: One is in normalised device coordinates and the other is not.
-    """
-    if scene.ndc != trained.scene.ndc:
-        raise SceneError(
-            f"The field was trained with ndc={trained.scene.ndc}, the scene is read with ndc={scene.ndc}. Give the "
-            "reader of its training."
+    if opacity < _NOTHING:
+        logger.warning(
+            "Nothing was hit: between %g and %g, the mean opacity of %d views is %.1e, so that PSNR compares empty "
+            "pictures. Are the field's distances and box those of this scene?",
+            *(trained.scene.near, trained.scene.far, len(scene.names), opacity),
         )
-    return scene._replace(near=trained.scene.near, far=trained.scene.far)
+    return results
 
 
 def thinned(scene: Scene, stride: int) -> Scene:
@@ -136,6 +132,7 @@ class ThinnedReader(SceneReader):
     def __init__(self, reader: SceneReader, stride: int) -> None:
         self.reader = reader
         self.stride = stride
+        self.pixel_centers = reader.pixel_centers
 
     def read(self, split: Split) -> Scene:
         """Read one split; see :meth:`SceneReader.read`."""

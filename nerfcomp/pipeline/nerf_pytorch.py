@@ -3,8 +3,13 @@
 nerf-pytorch spaces samples along the optical axis, between the same two planes for all pixels; ours are spaced along
 the ray, between two distances. A ray in the middle of a picture has the same samples; towards the corners ours are up
 to a tenth nearer, where synthetic scenes have nothing.
+
+nerf-pytorch's rays go through the corners of pixels, ours through their centres unless a reader is told otherwise. A
+field that comes from there keeps its rays; one of ours that went through centres stands half a pixel beside itself
+there.
 """
 
+import logging
 from pathlib import Path
 
 import torch
@@ -14,8 +19,11 @@ from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import NeRFField
 from nerfcomp.pipeline.trained import SceneInfo, TrainedField
 from nerfcomp.readers.nerf_pytorch import NerfCheckpoint, read_nerf_pytorch, unpack_nerf_pytorch, write_nerf_pytorch
+from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import HierarchicalSampler
 
+logger = logging.getLogger(__name__)
+_NEAR, _FAR = 2.0, 6.0  # where nerf-pytorch and nerf_pl march synthetic scenes, whatever their cameras
 LAST_STEP = 200_000  # where nerf-pytorch's training ends
 
 
@@ -26,7 +34,7 @@ def from_nerf_pytorch(
 
     Args:
         checkpoint: Tensors of the file.
-        scene: Cameras, bounds and box, of which the file knows nothing.
+        scene: Cameras, bounds and box, of which the file knows nothing. Its rays become those of the file's training.
         sampler: Number and spacing of samples; nerf-pytorch's for synthetic scenes when absent.
 
     Returns:
@@ -52,11 +60,28 @@ def from_nerf_pytorch(
     if sampler is None:
         sampler = HierarchicalSampler(n_importance=0 if fine is None else 128)
     sampler.prepare(field.aabb)
-    return TrainedField(field.eval(), sampler.eval(), scene)
+    return TrainedField(field.eval(), sampler.eval(), scene.with_rays(checkpoint.pixel_centers))
+
+
+def usual_distances(scene: Scene) -> Scene:
+    """Give a synthetic scene the distances that nerf-pytorch has fixed, if they suit its cameras.
+
+    They do where the ball in the scene's box lies between them for every camera, as in nerf_synthetic; a field of any
+    other scene cannot have been trained between them.
+
+    Args:
+        scene: Views; in normalised device coordinates or around a point they stay as they are.
+    """
+    if scene.ndc or scene.cascades > 1:
+        return scene
+    distance = (scene.camera.c2w[:, :, 3] - scene.aabb.mean(0)).norm(dim=-1)
+    radius = float((scene.aabb[1] - scene.aabb[0]).min()) / 2
+    fits = float(distance.min()) - radius >= _NEAR and float(distance.max()) + radius <= _FAR
+    return scene._replace(near=_NEAR, far=_FAR) if fits else scene
 
 
 def to_nerf_pytorch(trained: TrainedField, step: int = LAST_STEP) -> NerfCheckpoint:
-    """Take our field apart as nerf-pytorch stores it.
+    """Take our field apart as nerf-pytorch stores it; the log warns if its rays are not those of nerf-pytorch.
 
     Args:
         trained: The field.
@@ -68,11 +93,18 @@ def to_nerf_pytorch(trained: TrainedField, step: int = LAST_STEP) -> NerfCheckpo
     field = trained.field
     if not isinstance(field, NeRFField):
         raise CheckpointError(f"nerf-pytorch stores vanilla NeRFs only, this is a {type(field).__name__}.")
+    if trained.scene.pixel_centers:
+        logger.warning(
+            "This field was trained with rays through the centres of pixels. nerf-pytorch sends them through the "
+            "corners and will show it half a pixel aside, which costs decibels; train with the reader's pixel_centers "
+            "off to export exactly."
+        )
     states = [{name: p.detach().cpu().float() for name, p in net.named_parameters()} for net in field.networks]
     fine = states[1] if field.model_fine is not None else None
-    return unpack_nerf_pytorch(
+    found = unpack_nerf_pytorch(
         {"global_step": step, "network_fn_state_dict": states[0], "network_fine_state_dict": fine}, "The field"
     )
+    return found._replace(pixel_centers=trained.scene.pixel_centers)
 
 
 def import_nerf(path: str | Path, scene: SceneInfo, sampler: HierarchicalSampler | None = None) -> TrainedField:

@@ -6,33 +6,45 @@ from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import LightField
 from nerfcomp.pipeline.bitstream import read_nfc
 from nerfcomp.pipeline.checkpoint import DESCRIPTION_KEY, load_file, read_checkpoint
+from nerfcomp.pipeline.convention import continued
 from nerfcomp.pipeline.nerf_pytorch import from_nerf_pytorch
 from nerfcomp.pipeline.trained import SceneInfo, TrainedField
 from nerfcomp.readers.nerf_pytorch import unpack_nerf_pytorch
+from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import HierarchicalSampler
 
 
-def read_start(path: str | Path, scene: SceneInfo, sampler: HierarchicalSampler | None = None) -> TrainedField:
-    """Read a trained field to go on with in ``scene``.
+def read_start(
+    path: str | Path,
+    scene: Scene,
+    background: tuple[float, float, float],
+    sampler: HierarchicalSampler | None = None,
+) -> TrainedField:
+    """Read a trained field to go on with on the views of ``scene``.
 
     Args:
         path: A ``.nfc`` file, a checkpoint of ours, or one of nerf-pytorch (``.tar``) or nerf_pl.
-        scene: Cameras and bounds; take the place of those that the file knows.
+        scene: Training views. Their cameras take the place of those that the file knows; box, distances and rays stay
+            those of the field's training. Files of nerf-pytorch and nerf_pl know nothing of them: theirs are the
+            scene's, but for rays through the corners of pixels.
+        background: Colour behind the scene.
         sampler: For files of nerf-pytorch and nerf_pl, which say nothing of it: number and spacing of samples.
 
     Returns:
-        Field, sampler and ``scene``.
+        Field, sampler and what the field is asked for from now on; `as_trained` makes views follow it.
 
     Raises:
         CheckpointError: A checkpoint that is missing, damaged or of another kind; a light field, which has no rays.
         ContainerError: A ``.nfc`` file that is missing, damaged or not allowed.
+        SceneError: The cameras of the scene do not fit the field, see `continued`.
     """
-    if Path(path).suffix == ".nfc":
-        return _with_rays(read_nfc(path), path)._replace(scene=scene)
-    content = load_file(path)
-    if DESCRIPTION_KEY in content:
-        return _with_rays(read_checkpoint(path), path)._replace(scene=scene)
-    return from_nerf_pytorch(unpack_nerf_pytorch(content, str(path)), scene, sampler)
+    if Path(path).suffix != ".nfc":
+        content = load_file(path)
+        if DESCRIPTION_KEY not in content:
+            info = SceneInfo.from_scene(scene, background)
+            return from_nerf_pytorch(unpack_nerf_pytorch(content, str(path)), info, sampler)
+    start = _with_rays(read_nfc(path) if Path(path).suffix == ".nfc" else read_checkpoint(path), path)
+    return start._replace(scene=SceneInfo.from_scene(continued(scene, start.scene), background))
 
 
 def _with_rays(trained: TrainedField, path: str | Path) -> TrainedField:

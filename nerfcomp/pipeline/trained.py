@@ -32,6 +32,7 @@ class SceneInfo(NamedTuple):
         intrinsics: fx, fy, cx, cy in pixels.
         distortion: OpenCV's k1, k2, p1, p2.
         poses: Camera-to-world of views that show the scene, twelve row-major values each; the first is the home view.
+        pixel_centers: See `Scene`: whether the rays of ``intrinsics`` go through the centres of pixels.
     """
 
     aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -44,6 +45,7 @@ class SceneInfo(NamedTuple):
     intrinsics: tuple[float, float, float, float]
     distortion: tuple[float, float, float, float]
     poses: tuple[tuple[float, ...], ...]
+    pixel_centers: bool = True
 
     @classmethod
     def from_scene(cls, scene: Scene, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> "SceneInfo":
@@ -61,6 +63,7 @@ class SceneInfo(NamedTuple):
             tuple(camera.intrinsics[0].tolist()),
             tuple(camera.distortion[0].tolist()),
             tuple(tuple(round(value, 6) for value in pose) for pose in camera.c2w.flatten(1).tolist()),
+            bool(scene.pixel_centers),
         )
 
     @classmethod
@@ -70,6 +73,7 @@ class SceneInfo(NamedTuple):
         Raises:
             ValueError: A key is missing, unknown or holds something that cannot be rendered.
         """
+        values = {"pixel_centers": True, **values}
         if set(values) != set(cls._fields):
             raise ValueError(f"The scene needs exactly the keys {list(cls._fields)}, got {sorted(values)}.")
         aabb = torch.tensor(values["aabb"], dtype=torch.float64)
@@ -81,7 +85,7 @@ class SceneInfo(NamedTuple):
         sane = (
             sane
             and len(values["poses"]) > 0
-            and isinstance(values["ndc"], bool)
+            and all(isinstance(values[key], bool) for key in ("ndc", "pixel_centers"))
             and 0.0 <= float(values["near"]) < float(values["far"]) < 1e9
         )
         if not sane or bool((numbers["intrinsics"][:2] <= 0).any()):
@@ -90,6 +94,11 @@ class SceneInfo(NamedTuple):
         tuples = {key: tuple(value.tolist()) for key, value in numbers.items()}
         tuples["poses"] = tuple(tuple(pose) for pose in numbers["poses"].tolist())
         return cls(**{**values, **tuples, "aabb": (corners[0], corners[1])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that `from_json` reads; the usual rays are not mentioned, as in files of before."""
+        values = self._asdict()
+        return {key: value for key, value in values.items() if key != "pixel_centers" or not value}
 
     @property
     def camera(self) -> Camera:
@@ -116,6 +125,12 @@ class SceneInfo(NamedTuple):
         home = scaled(self.camera, factor)
         fx, fy, cx, cy = home.intrinsics[0].tolist()
         return self._replace(height=home.height, width=home.width, intrinsics=(fx, fy, cx, cy))
+
+    def with_rays(self, pixel_centers: bool) -> "SceneInfo":
+        """The same scene, seen along rays through the centres of the images' pixels, or through their corners."""
+        fx, fy, cx, cy = self.intrinsics
+        shift = 0.5 * (int(self.pixel_centers) - int(pixel_centers))
+        return self._replace(intrinsics=(fx, fy, cx + shift, cy + shift), pixel_centers=pixel_centers)
 
     @property
     def bounds(self) -> Bounds:
@@ -203,7 +218,7 @@ def describe(trained: TrainedField) -> dict[str, Any]:
     return {
         "field": describe_field(trained.field)._asdict(),
         "sampler": describe_sampler(trained.sampler)._asdict(),
-        "scene": trained.scene._asdict(),
+        "scene": trained.scene.to_json(),
         **({} if trained.qp is None else {"qp": trained.qp}),
     }
 

@@ -28,6 +28,8 @@ class BlenderReader(PosedImageReader):
         half_side: Half side of the scene's cube in world units, instead of the proportional one.
         near: Distance where rays begin, instead of one in front of the cube.
         far: Distance where rays end, instead of one behind it.
+        pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
+            shall read: theirs go through the corners.
 
     Raises:
         ValueError: If a number is out of range.
@@ -43,8 +45,9 @@ class BlenderReader(PosedImageReader):
         half_side: float | None = None,
         near: float | None = None,
         far: float | None = None,
+        pixel_centers: bool = True,
     ) -> None:
-        super().__init__(root)
+        super().__init__(root, pixel_centers)
         require_at_least(1, downscale=downscale, test_skip=test_skip, val_views=val_views)
         require_at_least(0, val_hold=val_hold)
         self.downscale = downscale

@@ -17,7 +17,7 @@ from nerfcomp.errors import SceneError
 from nerfcomp.rays import Camera, camera_rays, spiral_path
 from nerfcomp.readers.alignment import REGION, align_upright, average_pose, check_pose, relative_to
 from nerfcomp.readers.images import SUFFIXES, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, downscaled, make_splits, require_at_least
+from nerfcomp.readers.posed import PosedImageReader, Views, make_splits, require_at_least
 from nerfcomp.readers.scene import PathKind, Split, along, cube, march_bounds
 
 logger = logging.getLogger(__name__)
@@ -55,15 +55,24 @@ class LLFFReader(PosedImageReader):
         ndc: The scene is forward-facing.
         val_hold: Hold every so-manieth training view out for validation; 0 for none.
         val_views: How many test views validation falls back to.
+        pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
+            shall read: theirs go through the corners.
 
     Raises:
         ValueError: If a number is out of range.
     """
 
     def __init__(
-        self, root: str | Path, factor: int = 8, hold: int = 8, ndc: bool = True, val_hold: int = 0, val_views: int = 4
+        self,
+        root: str | Path,
+        factor: int = 8,
+        hold: int = 8,
+        ndc: bool = True,
+        val_hold: int = 0,
+        val_views: int = 4,
+        pixel_centers: bool = True,
     ) -> None:
-        super().__init__(root)
+        super().__init__(root, pixel_centers)
         require_at_least(1, factor=factor, val_views=val_views)
         require_at_least(0, hold=hold, val_hold=val_hold)
         self.factor = factor
@@ -101,7 +110,7 @@ class LLFFReader(PosedImageReader):
             raise ValueError(f"{self.root} is forward-facing: it has no turntable. Choose 'spiral' or 'auto'.")
         views = self.views()
         poses = _spiral(_forward(self._capture())[1], views.camera.c2w, n_frames)
-        return along(downscaled(views.camera, views.downscale), poses)
+        return along(self._sized(views.camera, views.downscale), poses)
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""

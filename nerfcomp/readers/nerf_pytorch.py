@@ -18,6 +18,7 @@ from nerfcomp.readers.torch_file import load_torch_file
 
 _MOST_BYTES = 2**30  # a checkpoint of the usual networks has 14 MB, two thirds of it the optimizer's
 _MOST_STEPS = 2**53
+_CENTERS = "pixel_centers"
 _RATE = 5e-4  # nerf-pytorch's own; it sets the rate anew at every step
 
 
@@ -30,6 +31,8 @@ class NerfCheckpoint(NamedTuple):
         fine: Those of the fine network, or none.
         coarse_shape: Size of the coarse network.
         fine_shape: Size of the fine network, or none.
+        pixel_centers: Its rays go through the centres of pixels; those of nerf-pytorch and nerf_pl go through corners.
+            A key that nerf-pytorch does not look at says so.
     """
 
     step: int
@@ -37,6 +40,7 @@ class NerfCheckpoint(NamedTuple):
     fine: dict[str, Tensor] | None
     coarse_shape: NetworkShape
     fine_shape: NetworkShape | None
+    pixel_centers: bool = False
 
 
 def read_nerf_pytorch(path: str | Path) -> NerfCheckpoint:
@@ -85,7 +89,7 @@ def unpack_nerf_pytorch(content: Any, source: str = "The checkpoint") -> NerfChe
         raise CheckpointError(f"{source} has the step {str(step)[:40]!r}; a whole number from 0 is needed.")
     coarse, coarse_shape = _network(parts[0], f"{source}: the coarse network")
     fine, fine_shape = (None, None) if parts[1] is None else _network(parts[1], f"{source}: the fine network")
-    return NerfCheckpoint(step, coarse, fine, coarse_shape, fine_shape)
+    return NerfCheckpoint(step, coarse, fine, coarse_shape, fine_shape, content.get(_CENTERS) is True)
 
 
 def pack_nerf_pytorch(checkpoint: NerfCheckpoint) -> dict[str, Any]:
@@ -102,6 +106,7 @@ def pack_nerf_pytorch(checkpoint: NerfCheckpoint) -> dict[str, Any]:
         "network_fn_state_dict": ordered[0],
         "network_fine_state_dict": ordered[1],
         "optimizer_state_dict": torch.optim.Adam(parameters, lr=_RATE, betas=(0.9, 0.999)).state_dict(),
+        **({_CENTERS: True} if checkpoint.pixel_centers else {}),
     }
 
 

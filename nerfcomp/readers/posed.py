@@ -16,7 +16,7 @@ from nerfcomp.errors import SceneError
 from nerfcomp.rays import Camera, spiral_path
 from nerfcomp.readers.alignment import average_pose, focus_point, relative_to
 from nerfcomp.readers.images import find_image, load_images
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, orbit
+from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, orbit, through_corners
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,12 @@ class PosedImageReader(SceneReader):
 
     Args:
         root: Where the scene is.
+        pixel_centers: Send rays through the centres of pixels; otherwise through their corners (`through_corners`).
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, pixel_centers: bool = True) -> None:
         self.root = Path(root)
+        self.pixel_centers = pixel_centers
 
     @abstractmethod
     def views(self) -> Views:
@@ -86,11 +88,11 @@ class PosedImageReader(SceneReader):
             )
         files = [find_image(views.files[view]) for view in chosen]
         pixels = load_images(files, views.camera.height, views.camera.width, views.downscale)
-        camera = downscaled(select_views(views.camera, chosen), views.downscale)
+        camera = self._sized(select_views(views.camera, chosen), views.downscale)
         names = tuple(file.name for file in files)
         return Scene(
             pixels.rgba, camera, views.near, views.far, views.aabb, views.ndc, pixels.has_alpha, names, split,
-            views.cascades,
+            views.cascades, self.pixel_centers,
         )  # fmt: skip
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
@@ -99,10 +101,15 @@ class PosedImageReader(SceneReader):
         Where cameras do not look at a common point, ``spiral`` and ``auto`` swing around their mean pose instead.
         """
         views = self.views()
-        camera = downscaled(views.camera, views.downscale)
+        camera = self._sized(views.camera, views.downscale)
         if kind != "turntable" and len(camera.c2w) > 1 and focus_point(camera.c2w.double()) is None:
             return along(camera, swing(camera.c2w, n_frames))
         return along(camera, orbit(camera, views.aabb.mean(0), kind, n_frames))
+
+    def _sized(self, camera: Camera, downscale: int) -> Camera:
+        """Cameras of the files at the size of the images, with the rays that were asked for."""
+        camera = downscaled(camera, downscale)
+        return camera if self.pixel_centers else through_corners(camera)
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""

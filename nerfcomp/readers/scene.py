@@ -37,6 +37,8 @@ class Scene(NamedTuple):
         split: Which split this is.
         cascades: Number of nested cubes, each half the size of the next and the last being ``aabb``, that cover the
             scene with detail where cameras look; 1 for a single object.
+        pixel_centers: The camera's rays go through the centres of the pixels that the images were taken with; otherwise
+            through their top left corners, as nerf-pytorch's and nerf_pl's do: its principal point was moved.
     """
 
     images: Tensor
@@ -49,10 +51,17 @@ class Scene(NamedTuple):
     names: tuple[str, ...]
     split: str
     cascades: int = 1
+    pixel_centers: bool = True
 
 
 class SceneReader(ABC):
-    """Turns something on disk, or a recipe, into scenes."""
+    """Turns something on disk, or a recipe, into scenes.
+
+    Attributes:
+        pixel_centers: See :class:`Scene`; of all scenes and paths of this reader.
+    """
+
+    pixel_centers = True
 
     @abstractmethod
     def read(self, split: Split) -> Scene:
@@ -137,6 +146,20 @@ def orbit(camera: Camera, center: Tensor, kind: PathKind, n_frames: int) -> Tens
     target = (float(center[0]), float(center[1]), float(center[2]))
     climb = (low, high) if kind == "spiral" else middle
     return spherical_path(n_frames, float(distance.median()), climb, target, turns=2.0 if kind == "spiral" else 1.0)
+
+
+def through_corners(camera: Camera) -> Camera:
+    """Move the principal point so that the ray of every pixel goes through its top left corner.
+
+    That is ``(i - W / 2) / f`` for column ``i``, where other tools, such as nerf-pytorch and nerf_pl, let rays begin.
+
+    Args:
+        camera: Views whose rays go through the centres of pixels.
+
+    Returns:
+        The same views, other rays.
+    """
+    return camera._replace(intrinsics=camera.intrinsics + camera.intrinsics.new_tensor([0.0, 0.0, 0.5, 0.5]))
 
 
 def along(camera: Camera, poses: Tensor) -> Camera:

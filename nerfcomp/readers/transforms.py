@@ -46,6 +46,8 @@ class TransformsReader(PosedImageReader):
         seed: Seed of that draw.
         val_hold: Hold every so-manieth training view out for validation; 0 for none.
         val_views: How many test views validation falls back to.
+        pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
+            shall read: theirs go through the corners.
 
     Raises:
         ValueError: If a number is out of range.
@@ -61,8 +63,9 @@ class TransformsReader(PosedImageReader):
         seed: int = 0,
         val_hold: int = 0,
         val_views: int = 4,
+        pixel_centers: bool = True,
     ) -> None:
-        super().__init__(root)
+        super().__init__(root, pixel_centers)
         require_at_least(1, downscale=downscale, val_views=val_views)
         require_at_least(0, val_hold=val_hold)
         if not 0 <= test_fraction < 1:

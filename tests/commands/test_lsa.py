@@ -12,16 +12,22 @@ from lightning import Trainer
 
 import compress
 from nerfcomp.callbacks import ResultFile
+from nerfcomp.commands.lsa import LSARun
 from nerfcomp.errors import NerfcompError
 from nerfcomp.fields import NeRFField, RadianceField
+from nerfcomp.modules import LSAModule
 from nerfcomp.pipeline import SceneInfo, TrainedField, evaluate_views, read_checkpoint, read_nfc, write_checkpoint
+from nerfcomp.pipeline.lsa_run import LSAOptions
+from nerfcomp.pipeline.nerf_pytorch import to_nerf_pytorch
 from nerfcomp.pipeline.report import mean_result
 from nerfcomp.pipeline.result_file import read_record
+from nerfcomp.rays import RayBatch, Rays
 from nerfcomp.readers import BlenderReader, ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
-from nerfcomp.readers.nerf_pytorch import read_nerf_pytorch
+from nerfcomp.readers.nerf_pytorch import read_nerf_pytorch, write_nerf_pytorch
 from nerfcomp.rendering import HierarchicalSampler, NoSampler
 from tests.fields.test_light_field import shaken
+from tests.readers import builders
 
 
 class Workspace:
@@ -164,6 +170,62 @@ def test_light_fields_have_no_rays_to_tune_on(run: Callable[..., str], workspace
     write_checkpoint(TrainedField(shaken(), NoSampler(), scene), student)
     with pytest.raises(NerfcompError, match="has no rays"):
         run(ckpt=student)
+
+
+def options(ckpt: Path, root: Path) -> LSAOptions:
+    values: dict[str, Any] = {
+        **dict.fromkeys(LSAOptions._fields),
+        "ckpt": str(ckpt),
+        "root": str(root),
+        "dataset_type": "blender",
+    }
+    return LSAOptions(**{**values, "downscale": 2, "test_stride": 1, "epochs": 1, "n_iters": 1})
+
+
+def test_distances_and_rays_are_those_of_the_training(workspace: Workspace, tmp_path: Path) -> None:
+    trained = read_checkpoint(workspace.ckpt)
+    box = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
+    own = trained.scene._replace(near=1.25, far=5.5, aabb=box).with_rays(pixel_centers=False)
+    trained.field.set_aabb(torch.tensor(box))
+    write_checkpoint(trained._replace(scene=own), tmp_path / "own.ckpt")
+    found = LSARun(tmp_path / "run", options(tmp_path / "own.ckpt", workspace.scene)).original()
+    assert (found.scene.near, found.scene.far, found.scene.aabb) == (1.25, 5.5, box)
+    assert found.scene.intrinsics[2:] == (8.5, 8.5) and not found.scene.pixel_centers
+    assert len(found.scene.poses) == 24
+
+
+@pytest.mark.parametrize(("radius", "distances"), [(4.031, (2.0, 6.0)), (12.0, None)])
+def test_distances_of_a_foreign_file_suit_the_cameras(
+    radius: float, distances: tuple[float, float] | None, workspace: Workspace, tmp_path: Path
+) -> None:
+    tar = tmp_path / "a.tar"
+    write_nerf_pytorch(tar, to_nerf_pytorch(read_checkpoint(workspace.ckpt))._replace(pixel_centers=False))
+    builders.write_blender(tmp_path / "scene", radius=radius)
+    found = LSARun(tmp_path / "run", options(tar, tmp_path / "scene")).original().scene
+    reader = BlenderReader(tmp_path / "scene").read("train")
+    assert (found.near, found.far) == (distances or (reader.near, reader.far))
+    assert not found.pixel_centers and found.intrinsics[2:] == (2.5, 2.0)
+
+
+def test_tuning_goes_along_the_rays_of_the_training(
+    run: Callable[..., str], workspace: Workspace, tmp_path: Path
+) -> None:
+    trained = read_checkpoint(workspace.ckpt)
+    own = trained.scene._replace(near=1.25, far=5.5).with_rays(pixel_centers=False)
+    write_checkpoint(trained._replace(scene=own), tmp_path / "own.ckpt")
+    seen: list[Rays] = []
+
+    def note(self: LSAModule, batch: RayBatch) -> dict[str, torch.Tensor]:
+        seen.append(batch.rays)
+        return step(self, batch)
+
+    step = LSAModule.training_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LSAModule, "training_step", note)
+        run(ckpt=tmp_path / "own.ckpt", qp=-18, movie_frames=0, n_iters=1, epochs=1, out=tmp_path / "out")
+    assert {(float(rays.near.min()), float(rays.far.max())) for rays in seen} == {(1.25, 5.5)}
+    decoded = read_nfc(next((tmp_path / "out").glob("*/bitstream/before_tuning.nfc")))
+    assert decoded.scene.intrinsics == own.intrinsics and decoded.scene.pixel_centers is False
 
 
 def test_plot_names_bad_entries_and_draws(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,12 +1,19 @@
 """Fewer pixels of the same views."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from nerfcomp.errors import SceneError
-from nerfcomp.pipeline.evaluate import as_trained, thinned
+from nerfcomp.pipeline import SceneInfo, TrainedField, evaluate_views
+from nerfcomp.pipeline.convention import as_trained
+from nerfcomp.pipeline.encoding import COARSEST_QP, FINEST_QP, Target, encode_for
+from nerfcomp.pipeline.evaluate import thinned
+from nerfcomp.pipeline.report import mean_result
+from nerfcomp.pipeline.sweep import run_sweep
 from nerfcomp.rays import image_rays
-from nerfcomp.readers import ProceduralReader
+from nerfcomp.readers import ProceduralReader, Scene, Split
 from tests.teacher import tiny_teacher
 
 
@@ -26,13 +33,47 @@ def test_thinned_views_show_the_same_pixels_along_the_same_rays(stride: int) -> 
 def test_views_are_marched_as_in_training() -> None:
     trained = tiny_teacher()
     scene = ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1).read("test")
-    marched = as_trained(scene._replace(near=0.5, far=99.0), trained)
+    marched = as_trained(scene._replace(near=0.5, far=99.0), trained.scene)
     assert (marched.near, marched.far) == (trained.scene.near, trained.scene.far)
     with pytest.raises(SceneError, match="ndc=True"):
-        as_trained(scene._replace(ndc=True), trained)
+        as_trained(scene._replace(ndc=True), trained.scene)
 
 
 def test_nothing_left() -> None:
     scene = ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1).read("test")
     with pytest.raises(ValueError, match="leaves nothing"):
         thinned(scene, 16)
+
+
+class Elsewhere(ProceduralReader):
+    """A reader that would march behind the scene."""
+
+    def __init__(self) -> None:
+        super().__init__(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1)
+
+    def read(self, split: Split) -> Scene:
+        return super().read(split)._replace(near=100.0, far=200.0)
+
+
+@pytest.fixture(scope="module")
+def solid() -> TrainedField:
+    """A field that every ray hits, marched where it is."""
+    trained = tiny_teacher()
+    scene = ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1).read("train")
+    return trained._replace(scene=SceneInfo.from_scene(scene)._replace(near=2.0, far=6.0, aabb=trained.scene.aabb))
+
+
+def test_sweeps_and_limits_see_what_evaluation_sees(solid: TrainedField, tmp_path: Path) -> None:
+    right, wrong = Elsewhere().read("test")._replace(near=2.0, far=6.0), Elsewhere()
+    expected = mean_result(evaluate_views(solid, right)).psnr
+    assert run_sweep(solid, wrong.read("test"), tmp_path, [-20], uniform=True)[0].psnr == expected
+    container = encode_for(solid, Target(uniform=True, max_psnr_drop=0.05), wrong)
+    assert FINEST_QP < container.header["provenance"]["qp"] < COARSEST_QP
+
+
+def test_pictures_of_nothing_are_reported(solid: TrainedField, caplog: pytest.LogCaptureFixture) -> None:
+    scene = Elsewhere().read("test")
+    evaluate_views(solid, scene)
+    assert not caplog.records
+    evaluate_views(solid._replace(scene=solid.scene._replace(near=100.0, far=200.0)), scene)
+    assert "Nothing was hit: between 100 and 200" in caplog.text

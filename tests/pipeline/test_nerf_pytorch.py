@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import NeRFField, NGPField
@@ -13,16 +14,18 @@ from nerfcomp.pipeline import (
     TrainedField,
     decode_trained,
     encode_trained,
+    evaluate_views,
     read_checkpoint,
     uniform_plan,
     write_checkpoint,
 )
-from nerfcomp.pipeline.nerf_pytorch import export_nerf, from_nerf_pytorch, import_nerf, to_nerf_pytorch
+from nerfcomp.pipeline.nerf_pytorch import export_nerf, from_nerf_pytorch, import_nerf, to_nerf_pytorch, usual_distances
 from nerfcomp.rays import Rays, image_rays
-from nerfcomp.readers import ProceduralReader
+from nerfcomp.readers import BlenderReader, ProceduralReader
 from nerfcomp.readers.nerf_pytorch import read_nerf_pytorch, unpack_nerf_pytorch
 from nerfcomp.rendering import HierarchicalSampler
 from tests.nerf_reference import render_ray
+from tests.readers.builders import write_blender
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +117,52 @@ def test_checkpoint_and_bitstream_carry_it(scene: SceneInfo, tmp_path: Path) -> 
     decoded = decode_trained(encode_trained(trained, uniform_plan(trained, -40)), trust=True)
     assert isinstance(decoded.sampler, HierarchicalSampler)
     assert (decoded.render(rays).rgb - picture).abs().max() < 0.05
+
+
+def corner_directions(scene: SceneInfo, pose: torch.Tensor) -> NDArray[np.float64]:
+    """Unit directions (H W, 3) of nerf-pytorch's get_rays."""
+    i, j = np.meshgrid(np.arange(scene.width), np.arange(scene.height), indexing="xy")
+    focal = scene.intrinsics[0]
+    local = [(i - 0.5 * scene.width) / focal, -(j - 0.5 * scene.height) / focal, -np.ones(i.shape)]
+    directions = np.stack(local, -1).reshape(-1, 3) @ pose[:, :3].double().numpy().T
+    unit: NDArray[np.float64] = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return unit
+
+
+@pytest.mark.parametrize("theirs", [True, False])
+def test_pictures_that_nerf_pytorch_draws_are_met(theirs: bool, tmp_path: Path) -> None:
+    """With its own rays and distances, on a scene that a default reader reads; one of ours comes back as it was."""
+    scene = ProceduralReader(image_size=6, n_train=2, n_val=1, n_test=1, supersampling=1).read("test")
+    info = SceneInfo.from_scene(scene)
+    made = trained_field(info._replace(near=2.0, far=6.0).with_rays(pixel_centers=not theirs))
+    export_nerf(made, tmp_path / "a.tar")
+    saved = torch.load(tmp_path / "a.tar", weights_only=True)
+    if theirs:
+        pose = scene.camera.c2w[0]
+        states = saved["network_fn_state_dict"], saved["network_fine_state_dict"]
+        origin = pose[:, 3].double().numpy()
+        drawn = [render_ray(*states, origin, d, (2.0, 6.0)) for d in corner_directions(info, pose)]
+        image = torch.from_numpy(np.array(drawn)).view(6, 6, 3)
+    else:
+        image = made.render(image_rays(scene.camera, 0, 2.0, 6.0)).rgb.view(6, 6, 3)
+    opaque = torch.cat([image * 255, torch.full((6, 6, 1), 255.0)], -1).round().byte()
+    real = scene._replace(images=opaque[None])
+    twin = import_nerf(
+        tmp_path / "a.tar", SceneInfo.from_scene(usual_distances(real)), HierarchicalSampler(resolution=8)
+    )
+    assert twin.scene.pixel_centers is not theirs
+    assert evaluate_views(twin, real)[0].psnr > 50.0
+
+
+def test_export_warns_of_rays_through_centres(scene: SceneInfo, caplog: pytest.LogCaptureFixture) -> None:
+    to_nerf_pytorch(trained_field(scene.with_rays(pixel_centers=False)))
+    assert not caplog.records
+    to_nerf_pytorch(trained_field(scene))
+    assert "half a pixel aside" in caplog.text
+
+
+@pytest.mark.parametrize("radius", [1.0, 3.0, 4.031, 4.5, 12.0])
+def test_distances_of_nerf_pytorch_where_the_cameras_fit(radius: float, tmp_path: Path) -> None:
+    scene = BlenderReader(write_blender(tmp_path, radius=radius)).read("train")
+    found = usual_distances(scene)
+    assert (found.near, found.far) == ((2.0, 6.0) if radius == 4.031 else (scene.near, scene.far))
