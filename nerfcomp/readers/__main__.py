@@ -4,6 +4,7 @@ import argparse
 import inspect
 import logging
 from collections.abc import Sequence
+from typing import get_args
 
 from nerfcomp.readers.blender_writer import write_blender
 from nerfcomp.readers.procedural import ProceduralReader
@@ -18,7 +19,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m nerfcomp.readers", description=__doc__)
     parser.add_argument("root", help="folder to write")
     for name, parameter in inspect.signature(ProceduralReader).parameters.items():
-        parser.add_argument(f"--{name}", type=parameter.annotation, default=parameter.default, help="%(default)s")
+        choices = get_args(parameter.annotation) or None
+        kind = type(parameter.default)
+        parser.add_argument(f"--{name}", type=kind, choices=choices, default=parameter.default, help="%(default)s")
     options = vars(parser.parse_args(args))
     root = options.pop("root")
     try:

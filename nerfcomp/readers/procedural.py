@@ -1,6 +1,5 @@
-"""A scene of its own making: textured solids on a plinth, rendered instead of read from disk."""
+"""Scenes of its own making, rendered instead of read from disk."""
 
-import colorsys
 import math
 from typing import NamedTuple
 
@@ -9,13 +8,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nerfcomp.rays import Camera, Rays, image_rays, look_at, make_camera, scaled
+from nerfcomp.readers.arrangements import Arrangement, arrange
+from nerfcomp.readers.glass import behind_glass
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, cube, march_bounds, orbit
 from nerfcomp.readers.shading import shade
-from nerfcomp.readers.solids import Solid, Vector, trace
+from nerfcomp.readers.solids import trace
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _ANGLE_X = 0.6911112  # horizontal field of view in radians, that of nerf_synthetic
-_HALF_SIDE = 1.0  # the plinth has radius 0.97 and nothing stands out of it
 _CHUNK = 2**18  # rays at a time, which bounds the memory of large images
 _LEAST_RADIUS = 1.8  # closer cameras could stand inside the cube's circumscribed sphere
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
@@ -36,13 +36,14 @@ class Surface(NamedTuple):
 
 
 class ProceduralReader(SceneReader):
-    """Renders a still life of solids with texture, soft shadow and highlights that follow the eye.
+    """Renders solids with texture, soft shadow and highlights that follow the eye.
 
     The scene fits into the cube [-1, 1]^3, z up. Cameras stand on the upper half of a sphere around it and look at its
     middle, as in nerf_synthetic. Same arguments, same images.
 
     Attributes:
         solids: What is shown.
+        glass: Semi-transparent balls, shown too.
 
     Args:
         image_size: Rows and columns of every image, at least 1.
@@ -52,6 +53,8 @@ class ProceduralReader(SceneReader):
         radius: Distance of the cameras from the middle, world units, at least 1.8.
         supersampling: Rays per pixel and axis, at least 1.
         seed: Chooses colours, patterns, the turn of the box and the camera positions; not negative.
+        arrangement: What is shown; see `nerfcomp.readers.arrangements.arrange`.
+        opaque: Lay the images over white and leave out their alpha channel, as photographs before a white wall.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -66,6 +69,8 @@ class ProceduralReader(SceneReader):
         radius: float = 3.2,
         supersampling: int = 2,
         seed: int = 0,
+        arrangement: Arrangement = "still_life",
+        opaque: bool = False,
     ) -> None:
         counts = {"image_size": image_size, "n_train": n_train, "n_val": n_val, "n_test": n_test}
         for name, value in (counts | {"supersampling": supersampling}).items():
@@ -80,7 +85,8 @@ class ProceduralReader(SceneReader):
         self.radius = radius
         self.supersampling = supersampling
         self.seed = seed
-        self.solids = still_life(seed)
+        self.opaque = opaque
+        self.solids, self.glass, self.half_side = arrange(arrangement, seed)
 
     def camera(self, split: Split) -> Camera:
         """Place the cameras of one split without rendering anything.
@@ -99,12 +105,12 @@ class ProceduralReader(SceneReader):
 
     def read(self, split: Split) -> Scene:
         """Render one split; takes about a tenth of a second per view of 200 x 200 pixels."""
-        camera, aabb = self.camera(split), cube((0.0, 0.0, 0.0), _HALF_SIDE)
+        camera, aabb = self.camera(split), cube((0.0, 0.0, 0.0), self.half_side)
         near, far = march_bounds(self.camera("train"), aabb)
         views = tqdm(range(len(camera.c2w)), desc=f"rendering {split} views", disable=None, delay=2, leave=False)
         images = torch.stack([self.render(camera, view) for view in views])
         names = tuple(f"r_{view}.png" for view in range(len(images)))
-        return Scene(images, camera, near, far, aabb, ndc=False, has_alpha=True, names=names, split=split)
+        return Scene(images, camera, near, far, aabb, False, has_alpha=not self.opaque, names=names, split=split)
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
         """Circle around the solids (``turntable``, ``auto``) or climb around them in two turns (``spiral``)."""
@@ -129,14 +135,19 @@ class ProceduralReader(SceneReader):
         samples = torch.cat([self._shade(Rays(*part)) for part in parts])
         blocks = samples.reshape(camera.height, self.supersampling, camera.width, self.supersampling, 4)
         image = blocks.mean((1, 3))
-        image[..., :3] /= image[..., 3:].clamp_min(1e-6)
+        alpha = image[..., 3:]
+        if self.opaque:
+            image = torch.cat([image[..., :3] + (1 - alpha), torch.ones_like(alpha)], -1)
+        else:
+            image[..., :3] /= alpha.clamp_min(1e-6)
         return (255 * image).round().to(torch.uint8)
 
     def _shade(self, rays: Rays) -> Tensor:
-        """Colour and coverage, 0 or 1, of every ray: (N, 4)."""
+        """Colour and coverage of every ray, premultiplied: (N, 4)."""
         hits = trace(self.solids, rays)
         rgb = shade(self.solids, hits, rays.origins, rays.directions)
-        return torch.cat([rgb, (hits.solid >= 0)[:, None]], -1)
+        rgba = torch.cat([rgb, (hits.solid >= 0)[:, None]], -1)
+        return behind_glass(self.glass, rays, rgba, hits.depth.float())
 
     def surface(self, camera: Camera, view: int) -> Surface:
         """Measure depth and normals of one view, exactly and without anti-aliasing.
@@ -151,52 +162,6 @@ class ProceduralReader(SceneReader):
         hits = trace(self.solids, image_rays(camera, view, 0.0, math.inf))
         shape = camera.height, camera.width
         return Surface(hits.depth.float().reshape(shape), hits.normals.reshape(*shape, 3), hits.solid.reshape(shape))
-
-
-def still_life(seed: int) -> tuple[Solid, ...]:
-    """Arrange the solids of the scene.
-
-    Args:
-        seed: Chooses colours, patterns and the turn of the box.
-
-    Returns:
-        Solids inside the cube [-1, 1]^3 that touch but do not cross each other.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
-
-    turn = draw(0.0, 90.0)
-    solids = (
-        Solid("cylinder", (0, 0, -0.36), (0.97, 0.06, 0), (_STONE, _SLATE), "checker", 4.0, 0.5, 0.025, specular=0.15),
-        Solid("sphere", (0.1, 0.34, 0.16), (0.46, 0, 0), (_TEAL, _WHITE), "marble", 4.0, specular=0.6, shininess=90),
-        Solid("box", (-0.48, -0.18, -0.02), (0.28,) * 3, (_BRICK, _SAND), "checker", 4.6, 0.5, 0.05, (0, 0, turn)),
-        Solid(
-            "torus", (0.32, -0.5, -0.175), (0.26, 0.125, 0), (_RED, _WHITE), "swirl", 5.0, specular=0.5, shininess=70
-        ),
-        Solid("cylinder", (0.7, 0.1, 0.05), (0.11, 0.35, 0), (_BLUE, _SAND), "swirl", 2.0, rounding=0.03),
-        Solid("sphere", (-0.14, -0.7, -0.17), (0.13, 0, 0), (_GOLD, _GOLD), specular=0.7, shininess=60),
-        Solid("sphere", (-0.48, -0.18, 0.4), (0.14, 0, 0), (_GREEN, _GREEN), specular=0.5, shininess=60),
-        Solid("sphere", (-0.52, 0.54, -0.12), (0.18, 0, 0), (_PLUM, _WHITE), "stripes", 16.0, turn=(40, 20, 0)),
-    )
-    return tuple(_vary(solid, draw(-0.04, 0.04), draw(0.0, 7.0)) for solid in solids)
-
-
-_STONE, _SLATE, _WHITE = (0.50, 0.44, 0.35), (0.10, 0.12, 0.17), (0.82, 0.84, 0.82)
-_TEAL, _BRICK, _SAND, _RED = (0.02, 0.22, 0.30), (0.62, 0.09, 0.03), (0.83, 0.55, 0.15), (0.60, 0.015, 0.12)
-_BLUE, _GOLD, _GREEN, _PLUM = (0.03, 0.06, 0.42), (0.85, 0.42, 0.03), (0.06, 0.38, 0.04), (0.36, 0.04, 0.42)
-
-
-def _vary(solid: Solid, hue: float, phase: float) -> Solid:
-    """Turn the hues of a solid and shift its pattern; checkers keep theirs, which the faces of the solid cut."""
-    first, second = (_turn_hue(color, hue) for color in solid.colors)
-    return solid._replace(colors=(first, second), phase=solid.phase if solid.texture == "checker" else phase)
-
-
-def _turn_hue(color: Vector, turn: float) -> Vector:
-    hue, saturation, value = colorsys.rgb_to_hsv(*color)
-    return colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)
 
 
 def _scattered_directions(n: int, generator: torch.Generator) -> Tensor:

@@ -1,10 +1,12 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from nerfcomp.rays import image_rays
-from nerfcomp.readers.procedural import ProceduralReader, still_life
+from nerfcomp.readers.arrangements import still_life
+from nerfcomp.readers.procedural import ProceduralReader
 from nerfcomp.readers.scene import Scene, Split
 from nerfcomp.readers.solids import trace
 
@@ -126,6 +128,6 @@ def test_video_paths_circle_the_scene() -> None:
         ({"seed": -1}, "must not be negative"),
     ],
 )
-def test_bad_arguments_are_refused(arguments: dict[str, int], message: str) -> None:
+def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProceduralReader(**arguments)
