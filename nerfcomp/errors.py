@@ -21,5 +21,9 @@ class CheckpointError(NerfcompError, ValueError):
     """A checkpoint is missing, damaged or belongs to another model."""
 
 
+class DivergedError(NerfcompError, ArithmeticError):
+    """Losses, densities or weights of a training run are no longer finite."""
+
+
 class MissingExtraError(NerfcompError, ImportError):
     """An optional package is needed; the message names the command that installs it."""

@@ -1,6 +1,7 @@
 """Checkpoints from which every run resumes, whatever stopped it."""
 
 import warnings
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from nerfcomp.errors import DivergedError
 from nerfcomp.files import atomic_write
 from nerfcomp.pipeline import TrainedField, write_checkpoint
 
@@ -82,9 +84,13 @@ class RunCheckpoint(ModelCheckpoint):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save what a crash or Ctrl-C interrupts; not with several processes, where one would wait for the others."""
+        """Save what a crash or Ctrl-C interrupts; not with several processes, where one would wait for the others.
+
+        A run that has diverged keeps the checkpoint before.
+        """
         if trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+            with suppress(DivergedError):
+                self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class StepCheckpoint(Callback):

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nerfcomp.errors import SettingsError
+from nerfcomp.modules.divergence import CHECK_STEPS, DivergenceWatch, broken_weights, diverged
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
@@ -19,6 +20,12 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 
 class FieldModule(LightningModule):
     """Base of every training stage.
+
+    A run whose losses, densities or weights stop being finite ends with a `DivergedError`, and no checkpoint is written
+    any more.
+
+    Attributes:
+        watch: What is noted of a step while training; read every few steps.
 
     Args:
         optimizer: Makes the optimizer from the parameters.
@@ -35,6 +42,7 @@ class FieldModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.init_from = init_from
+        self.watch = DivergenceWatch()
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         """Named losses of one batch, ``loss`` (their weighted sum) among them."""
@@ -60,6 +68,37 @@ class FieldModule(LightningModule):
             OptimizerLRScheduler,
             {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}},
         )
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Note whether the loss is finite."""
+        self.watch.note("loss", ~loss.detach().isfinite().all(), self.global_step)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Look now and then whether everything is finite."""
+        if self.global_step % CHECK_STEPS == 0:
+            self.check_finite()
+
+    def on_train_end(self) -> None:
+        """Look a last time."""
+        self.check_finite()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Rather end the run than overwrite a good checkpoint."""
+        self.check_finite()
+
+    def check_finite(self) -> None:
+        """End a run that has diverged.
+
+        Raises:
+            DivergedError: A loss, a density or a weight was not finite.
+        """
+        found = self.watch.found()
+        broken = broken_weights(self) if found is None else []
+        if broken:
+            more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+            found = f"{broken[0]}{more} of its weights are not finite"
+        if found is not None:
+            raise diverged(found, self.trainer)
 
     def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Stop here when told to."""

@@ -35,6 +35,7 @@ class EvaluatedModule(FieldModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the field, so that the weights can be used without this run's configuration."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint[DESCRIPTION_KEY] = describe(self.trained)
 
     def _view_step(self, batch: RayBatch) -> dict[str, Rendered]:
