@@ -158,7 +158,8 @@ def sweep(
 ) -> None:
     """Measure a rate-distortion curve: encode, decode and evaluate over several QPs.
 
-    Points that ``out`` already holds are kept, so that a sweep that was stopped goes on.
+    Points that ``out`` already holds are kept, so that a sweep that was stopped goes on; those of another checkpoint or
+    of other views are refused.
 
     Args:
         ckpt: Checkpoint of the field.

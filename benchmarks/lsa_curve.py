@@ -6,10 +6,11 @@ Recipes, both with dependent quantization and the same tuning steps: ``old`` giv
 biases QP -75, and tunes scales only; ``ours`` spreads bits by what pictures feel, gives scales -48 and biases -44, and
 tunes both. Every point is a file of its own, decoded and measured on the test views. Writes ``<out>/<recipe>.csv`` and
 ``<recipe>_untuned.csv``, which ``compress.py bdrate`` compares; points that are there already are kept, and a run that
-was stopped goes on.
+was stopped goes on. Points of another checkpoint, of other views or of other settings are refused.
 """
 
 import argparse
+import hashlib
 import logging
 import os
 import shutil
@@ -27,6 +28,7 @@ from nerfcomp.errors import NerfcompError
 from nerfcomp.pipeline import write_checkpoint
 from nerfcomp.pipeline.bdrate import bd_rate, read_curve
 from nerfcomp.pipeline.encoding import Planner
+from nerfcomp.pipeline.identity import claim_rows, scene_identity
 from nerfcomp.pipeline.lsa_run import LSAOptions, StageResult
 from nerfcomp.pipeline.lsa_search import quantized_copy
 from nerfcomp.pipeline.report import write_csv
@@ -62,6 +64,24 @@ def options_of(arguments: argparse.Namespace, recipe: str, qp: int) -> LSAOption
         **RECIPES[recipe],
     }
     return LSAOptions(**values)
+
+
+def curve_names() -> list[str]:
+    """Curves of all recipes."""
+    return [name for recipe in RECIPES for name in (f"{recipe}_untuned", recipe)]
+
+
+def claim_out(arguments: argparse.Namespace) -> None:
+    """Refuse a folder whose curves, or half finished points, belong to something else."""
+    runs = {recipe: options_of(arguments, recipe, 0) for recipe in RECIPES}
+    test = LSARun(arguments.out, next(iter(runs.values()))).test
+    identity = {
+        "checkpoint": hashlib.blake2b(arguments.ckpt.read_bytes(), digest_size=8).hexdigest(),
+        "views": scene_identity(test),
+        **{recipe: {**run._asdict(), "ckpt": None, "root": None} for recipe, run in runs.items()},
+    }
+    rows = [arguments.out / f"{name}.csv" for name in [*curve_names(), "fp32"]]
+    claim_rows(arguments.out / "lsa_curve.json", identity, [*rows, *(arguments.out / recipe for recipe in RECIPES)])
 
 
 def measure_recipe(arguments: argparse.Namespace, recipe: str) -> None:
@@ -116,9 +136,10 @@ def main() -> None:
     parser.add_argument("--test_stride", type=int, default=1, help="measure every so-manieth row and column")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    claim_out(arguments)
     for recipe in arguments.recipes:
         measure_recipe(arguments, recipe)
-    names = [name for recipe in RECIPES for name in (f"{recipe}_untuned", recipe)]
+    names = curve_names()
     curves = {name: in_order(read_points(arguments.out / f"{name}.csv")) for name in names}
     rows = []
     for name, points in curves.items():

@@ -192,6 +192,9 @@ def test_sweep_draws_and_continues(workspace: Workspace, run: Callable[..., str]
     assert int(rows[1]["bytes"]) > int(rows[2]["bytes"]) == (tmp_path / "qp-12.nfc").stat().st_size
     assert (tmp_path / "qp-32.nfc").stat().st_mtime_ns == first
     assert (tmp_path / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+    for other in (["--split", "train"], ["--uniform", "true"]):
+        with pytest.raises(NerfcompError, match="rows of another measurement; what differs: (views|uniform)\\."):
+            run(*args, *other)
 
 
 def test_nothing_is_overwritten_silently(workspace: Workspace, tmp_path: Path) -> None:

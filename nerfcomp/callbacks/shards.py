@@ -1,15 +1,12 @@
 """Frames of a film on disk while it is being rendered, so that a killed run need not render them again."""
 
-import hashlib
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from nerfcomp.callbacks.media import Map, Picture
 from nerfcomp.files import atomic_write
@@ -21,16 +18,6 @@ class Frame(NamedTuple):
     rgb: Picture
     depth: Map
     opacity: Map
-
-
-def fingerprint(tensors: Iterable[Tensor], *words: object) -> str:
-    """Short name of the exact content of tensors and of how words print: other weights, other frames."""
-    digest = hashlib.blake2b(repr(words).encode(), digest_size=8)
-    for tensor in tensors:
-        array = np.ascontiguousarray(tensor.detach().cpu().float().numpy())
-        digest.update(str(array.shape).encode())
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 class FrameStore:

@@ -12,8 +12,9 @@ from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from nerfcomp.callbacks.media import Picture, depth_picture, depth_range, disparity, to_map, to_picture, write_mp4
-from nerfcomp.callbacks.shards import Frame, FrameStore, discard, fingerprint
+from nerfcomp.callbacks.shards import Frame, FrameStore, discard
 from nerfcomp.callbacks.views import can_render, evaluating, render_camera
+from nerfcomp.pipeline.identity import fingerprint
 from nerfcomp.rays import Camera, scaled
 from nerfcomp.readers.posed import select_views
 from nerfcomp.readers.scene import PathKind, Scene

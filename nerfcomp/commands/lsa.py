@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -167,25 +168,24 @@ class LSARun:
         self.steps = options.epochs * options.n_iters if options.lsa else 0
 
     def run(self) -> list[StageResult]:
-        """Do what is not done yet; returns the table at the end."""
-        original = self.original()
-        size, name = fp32_bytes(original), self.folder.name
-        fp32 = measured(self.folder, "fp32", original, self.test)
-        rows = [stage_result("fp32", fp32, fp32, size, size)]
-        start = self.folder / "checkpoints" / "quantized.ckpt"
+        """Do what is not done yet; returns the table at the end. The checkpoint is read until it is quantized."""
+        name, start = self.folder.name, self.folder / "checkpoints" / "quantized.ckpt"
+        fp32 = measured(self.folder, "fp32", self.original, self.test)
         if not start.exists():
-            write_checkpoint(self.quantize(original), start)
+            write_checkpoint(self.quantize(self.original()), start)
+        size = fp32_bytes(read_checkpoint(start))
+        rows = [stage_result("fp32", fp32, fp32, size, size)]
         path = self.folder / "bitstream" / ("before_tuning.nfc" if self.steps else f"{name}.nfc")
         if not path.exists():
             self.encode(read_checkpoint(start), path)
-        mean = measured(self.folder, "quantized", read_nfc(path), self.test)
+        mean = measured(self.folder, "quantized", partial(read_nfc, path), self.test)
         rows.append(stage_result("quantized", mean, fp32, size, path.stat().st_size))
         if self.steps:
             path = self.folder / "bitstream" / f"{name}.nfc"
             if not path.exists():
                 self.encode(self.tune(start), path)
             pictures = self.folder / f"testset_step{self.steps}"
-            mean = measured(self.folder, "tuned", read_nfc(path), self.test, pictures)
+            mean = measured(self.folder, "tuned", partial(read_nfc, path), self.test, pictures)
             rows.append(stage_result("tuned", mean, fp32, size, path.stat().st_size))
         write_reconstructed(read_nfc(path), self.folder, name)
         write_results(self.folder, self.options, rows, {"test_views": len(self.test.names)})

@@ -13,7 +13,7 @@ Everything a run has found out stands in its folder, so that a run that was stop
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -106,13 +106,15 @@ def read_options(folder: Path) -> LSAOptions:
         raise NerfcompError(f"{path} cannot be continued ({error}); start a new run.") from error
 
 
-def measured(folder: Path, stage: str, trained: TrainedField, scene: Scene, pictures: Path | None = None) -> MeanResult:
+def measured(
+    folder: Path, stage: str, read: Callable[[], TrainedField], scene: Scene, pictures: Path | None = None
+) -> MeanResult:
     """Measure a stage on the views of a scene, or read what an earlier session measured.
 
     Args:
         folder: Of the run.
         stage: Name of the stage.
-        trained: What is measured.
+        read: Reads what is measured, if it has to be.
         scene: Test views.
         pictures: Folder for the renderings.
 
@@ -125,7 +127,7 @@ def measured(folder: Path, stage: str, trained: TrainedField, scene: Scene, pict
             rows = [ViewResult(r["name"], *(float(r[k]) for k in ViewResult._fields[1:])) for r in csv.DictReader(file)]
         if [row.name for row in rows] == list(scene.names):
             return mean_result(rows)
-    rows = evaluate_views(trained, scene, stage, pictures)
+    rows = evaluate_views(read(), scene, stage, pictures)
     write_csv(path, rows)
     return mean_result(rows)
 

@@ -9,6 +9,7 @@ from nerfcomp.files import atomic_write
 from nerfcomp.pipeline.bitstream import encode_trained, fp32_bytes, read_nfc, write_nfc
 from nerfcomp.pipeline.encoding import Planner
 from nerfcomp.pipeline.evaluate import evaluate_views
+from nerfcomp.pipeline.identity import claim_rows, field_identity, scene_identity
 from nerfcomp.pipeline.light_fields import folded
 from nerfcomp.pipeline.report import mean_result, write_csv
 from nerfcomp.pipeline.trained import TrainedField
@@ -49,19 +50,24 @@ def read_points(path: Path) -> dict[str, SweepPoint]:
 def run_sweep(
     trained: TrainedField, scene: Scene, folder: Path, qps: Sequence[int], uniform: bool = False
 ) -> list[SweepPoint]:
-    """Encode at every QP, decode the file, measure it; go on where an earlier sweep stopped.
+    """Encode at every QP, decode the file, measure it; go on where an earlier sweep of the same stopped.
 
     Args:
         trained: The field.
         scene: Views to measure on.
-        folder: Gets ``sweep.csv`` and one ``.nfc`` per QP.
+        folder: Gets ``sweep.csv``, ``sweep.json`` that says what it was measured on, and one ``.nfc`` per QP.
         qps: Qualities.
         uniform: Give every tensor the same QP.
 
     Returns:
         The field before encoding, then the points by rising QP.
+
+    Raises:
+        NerfcompError: The folder holds a sweep of another field, of other views or of another plan.
     """
     trained = folded(trained)
+    identity = {"checkpoint": field_identity(trained), "views": scene_identity(scene), "uniform": uniform}
+    claim_rows(folder / "sweep.json", identity, [folder / "sweep.csv"])
     known = read_points(folder / "sweep.csv")
     planner: Planner | None = None
     original = fp32_bytes(trained)

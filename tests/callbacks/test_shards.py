@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from nerfcomp.callbacks.shards import Frame, FrameStore, discard, fingerprint
+from nerfcomp.callbacks.shards import Frame, FrameStore, discard
 
 
 def frame(size: int = 4) -> Frame:
@@ -34,19 +33,6 @@ def test_absent_damaged_and_misshapen_frames_are_none(tmp_path: Path) -> None:
     assert store.load(0, 4, 4) is not None
     assert store.load(0, 8, 8) is None
     assert [store.load(index, 4, 4) for index in (1, 2, 3, 4, 5)] == [None] * 5
-
-
-def test_fingerprint_tells_weights_and_words_apart() -> None:
-    weights = [torch.arange(6.0).reshape(2, 3), torch.tensor([True]), torch.zeros(0, 3), torch.tensor(1)]
-    changed = [weights[0] + torch.tensor(1e-6), *weights[1:]]
-    names = {
-        fingerprint(weights, 8, 8),
-        fingerprint(changed, 8, 8),
-        fingerprint(weights, 8, 9),
-        fingerprint([weights[0].reshape(3, 2), *weights[1:]], 8, 8),
-    }
-    assert len(names) == 4
-    assert fingerprint(weights, 8, 8) == fingerprint([tensor.clone() for tensor in weights], 8, 8)
 
 
 def test_discard_removes_files_folders_and_nothing(tmp_path: Path) -> None:

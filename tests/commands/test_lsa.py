@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,9 @@ def test_without_tuning(run: Callable[..., str], tmp_path: Path) -> None:
     assert not (folder / "result.txt").exists()
 
 
-def test_a_stopped_run_goes_on(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on(
+    run: Callable[..., str], workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(self: ResultFile, trainer: Trainer, *args: Any) -> None:
         if trainer.global_step == 4:
             raise RuntimeError("the plug was pulled")
@@ -125,7 +128,8 @@ def test_a_stopped_run_goes_on(run: Callable[..., str], tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(ResultFile, "on_train_batch_end", stop)
         with pytest.raises(RuntimeError, match="plug"):
-            run(qp=-18, movie_frames=0)
+            run(ckpt=shutil.copy(workspace.ckpt, tmp_path / "moved.ckpt"), qp=-18, movie_frames=0)
+    (tmp_path / "moved.ckpt").unlink()
     folder = the_folder(tmp_path)
     first = (folder / "evaluation" / "fp32.csv").stat().st_mtime_ns
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
