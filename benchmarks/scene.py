@@ -116,7 +116,9 @@ def main() -> None:
     parser.add_argument("--qps", type=int, nargs="*", default=DEFAULT_QPS)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    arguments = ["--config", str(options.config), "--data.init_args.reader.init_args.root", str(options.root)]
+    reader_options = "--data.init_args.reader.init_args"
+    arguments = ["--config", str(options.config), f"{reader_options}.root", str(options.root)]
+    arguments += [f"{reader_options}.val_hold", "0"]  # all training views, as in published figures
     ckpt = options.ckpt or fit(arguments)
     trained = read_trained(ckpt)
     reader = train.main([*arguments], run=False).datamodule.reader

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 import compress
 import train
 from nerfcomp.codec import decode_nnc
-from nerfcomp.errors import CheckpointError, ContainerError, NerfcompError
+from nerfcomp.errors import CheckpointError, ContainerError, NerfcompError, SceneError
 from nerfcomp.pipeline import read_nfc, read_trained
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
@@ -234,3 +235,32 @@ def test_the_default_is_used_only_when_nothing_is_named() -> None:
     assert train.with_default_config(["fit", "--config", "x.yaml"]) == ["fit", "--config", "x.yaml"]
     assert train.with_default_config(["fit", "--config=x.yaml"]) == ["fit", "--config=x.yaml"]
     assert train.with_default_config(["--help"]) == ["--help"]
+
+
+def test_without_validation_views_training_goes_on_and_shows_no_test_view(workspace: Workspace, tmp_path: Path) -> None:
+    scene, runs = tmp_path / "scene", tmp_path / "runs"
+    shutil.copytree(workspace.scene, scene)
+    (scene / "transforms_val.json").unlink()
+    best = {"class_path": "ModelCheckpoint", "init_args": {"monitor": "val/psnr", "mode": "max", "filename": "best"}}
+    options = ["--data.reader.root", str(scene), "--data.reader.val_hold", "0"]
+    options += ["--trainer.logger.init_args.save_dir", str(runs), "--trainer.callbacks+", json.dumps(best)]
+    cli = train.main(["fit", "--config", str(workspace.config), *options])
+    assert cli.trainer.global_step == 6
+    assert not [name for name in cli.trainer.callback_metrics if name.startswith("val/")]
+    figures = json.loads((runs / "small" / "version_0" / "bitstreams" / "step0000006.json").read_text())
+    assert set(figures) == {"bytes", "ratio"}
+    with pytest.raises(SceneError, match="val_hold"):
+        train.main(["validate", "--config", str(workspace.config), *options[:4], "--ckpt_path", str(workspace.ckpt)])
+
+
+def test_held_back_views_validate(workspace: Workspace, tmp_path: Path) -> None:
+    scene = tmp_path / "scene"
+    shutil.copytree(workspace.scene, scene)
+    (scene / "transforms_val.json").unlink()
+    options = ["--data.reader.root", str(scene), "--data.reader.val_hold", "3"]
+    data = train.main(["--config", str(workspace.config), *options], run=False).datamodule
+    data.setup("fit")
+    batches = [batch.name for batch in data.val_dataloader()]
+    held, tested = data.split("val").images, data.reader.read("test").images
+    assert len(batches) == len(held) == 2 and len(data.split("train").images) == 2
+    assert not any(torch.equal(one, other) for one in held for other in tested)

@@ -44,6 +44,17 @@ class TinyReader(SceneReader):
         return make_camera(spherical_path(views, 4.0, 0.5), self.size, self.size, focal=1.2 * self.size)
 
 
+class UnvalidatedReader(TinyReader):
+    """The same scene without validation views."""
+
+    def has(self, split: Split) -> bool:
+        return split != "val"
+
+    def read(self, split: Split) -> Scene:
+        assert split != "val"
+        return super().read(split)
+
+
 class TinyView(NamedTuple):
     """What a tiny module renders."""
 

@@ -18,7 +18,7 @@ class BitstreamExport(Callback):
 
     Files go to ``<log_dir>/bitstreams/step<step>.nfc`` with a ``.json`` of the figures beside each; TensorBoard gets
     ``bitstream/bytes``, ``bitstream/ratio``, ``bitstream/psnr`` (of the decoded file), ``bitstream/psnr_fp32`` and
-    ``bitstream/psnr_drop``, all on the same validation views.
+    ``bitstream/psnr_drop``, all on the same validation views; bytes and ratio alone where nothing validates.
 
     Args:
         every_n_steps: Also export every so many steps; only at the end when absent.
@@ -64,25 +64,28 @@ class BitstreamExport(Callback):
             folder = Path(trainer.log_dir or trainer.default_root_dir) / "bitstreams"
             path = folder / f"step{trainer.global_step:07d}.nfc"
             figures = self.measure(trainer, pl_module, path)
+            size, ratio = figures["bytes"], figures["ratio"]
             write_json(path.with_suffix(".json"), figures)
             for log in trainer.loggers:
                 log.log_metrics({f"bitstream/{key}": value for key, value in figures.items()}, trainer.global_step)
-            logger.info(
-                "%s: %d bytes, %.1fx below fp32, PSNR %.2f dB (fp32 %.2f dB)",
-                *(path, int(figures["bytes"]), figures["ratio"], figures["psnr"], figures["psnr_fp32"]),
+            quality = (
+                "PSNR {psnr:.2f} dB (fp32 {psnr_fp32:.2f} dB)" if "psnr" in figures else "no views to measure it on"
             )
+            logger.info("%s: %d bytes, %.1fx below fp32, %s", path, size, ratio, quality.format(**figures))
         trainer.strategy.barrier("bitstream export")
 
     def measure(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> dict[str, float]:
         """Encode to ``path`` and compare the decoded file with the field in memory."""
         trained = cast(TrainedField, pl_module.trained)
-        scene = some_views(trainer.datamodule.split("val"), self.views)  # type: ignore[attr-defined]
         size = write_nfc(encode_for(trained, self.target, provenance={"step": trainer.global_step}), path)
+        figures = {"bytes": size, "ratio": fp32_bytes(trained) / size}
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not data.has("val"):
+            return figures
+        scene = some_views(data.split("val"), self.views)
         before = mean_result(evaluate_views(trained, scene, "fp32"))
         after = mean_result(evaluate_views(read_nfc(path).to(trained.device), scene, "decoded"))
-        return {
-            "bytes": size,
-            "ratio": fp32_bytes(trained) / size,
+        return figures | {
             "psnr": after.psnr,
             "ssim": after.ssim,
             "psnr_fp32": before.psnr,

@@ -78,10 +78,14 @@ class PruningRounds(Callback):
         self.rows = [StudentCost(**row) for row in state_dict["rows"]]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the student before; the steps must divide into rounds."""
+        """Refuse runs too short for the rounds, or without views to measure them on."""
         total = trainer.estimated_stepping_batches
         if total == float("inf") or total < self.rounds:
             raise SettingsError(f"{self.rounds} rounds need a run of as many steps or more: give --trainer.max_steps.")
+        if not trainer.datamodule.has("val"):  # type: ignore[attr-defined]
+            raise SettingsError(
+                "Rounds are measured on validation views, and this scene has none: set the reader's val_hold."
+            )
         self._steps = -(-int(total) // self.rounds)
         chosen_weights(cast(Prunable, pl_module).student, self.layers)
         self._hold(pl_module)

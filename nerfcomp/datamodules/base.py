@@ -33,10 +33,15 @@ class SceneDataModule(LightningDataModule):
         self._main: Split = "train"
 
     def setup(self, stage: str) -> None:
-        """Read the splits that ``stage`` needs, once."""
+        """Read the splits that ``stage`` needs, once; training does without validation views where there are none."""
         for split in _SPLITS[stage]:
-            self.split(split)
+            if stage != "fit" or self.has(split):
+                self.split(split)
         self._main = _SPLITS[stage][0]
+
+    def has(self, split: Split) -> bool:
+        """Whether a split has any views."""
+        return split in self._scenes or self._reader.has(split)
 
     def split(self, split: Split) -> Scene:
         """One split of the scene; read on the first call, kept afterwards."""

@@ -1,13 +1,14 @@
 """Rays of posed images: random pixels in training, whole images in validation and test."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.loaders import Background, RandomRayLoader, Sampling, ViewLoader, scene_on
+from nerfcomp.rays import RayBatch
 from nerfcomp.readers.posed import select_views, spread
 from nerfcomp.readers.scene import Scene, SceneReader, Split
 
@@ -97,9 +98,9 @@ class RayDataModule(SceneDataModule):
             self.precrop_fraction,
         )
 
-    def val_dataloader(self) -> ViewLoader:
-        """Validation views, one per batch."""
-        return self._view_loader("val")
+    def val_dataloader(self) -> Iterable[RayBatch]:
+        """Validation views, one per batch; no loader where the scene has none."""
+        return self._view_loader("val") if self.has("val") else []
 
     def test_dataloader(self) -> ViewLoader:
         """Test views, one per batch."""

@@ -104,7 +104,7 @@ class PseudoDataModule(ViewDataModule):
                     f"{self.folder.root} lacks {len(lacking)} of {self.manifest.n_shards} shards. Run the command that "
                     "makes it again; it goes on where it stopped."
                 )
-        super().setup("validate" if stage == "fit" else stage)
+        super().setup("validate" if stage == "fit" and self.has("val") else stage)
 
     @property
     def manifest(self) -> Manifest:
@@ -182,7 +182,7 @@ class TeacherDataModule(ViewDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the real views that ``stage`` needs."""
-        super().setup("validate" if stage == "fit" else stage)
+        super().setup("validate" if stage == "fit" and self.has("val") else stage)
 
     @property
     def info(self) -> SceneInfo:

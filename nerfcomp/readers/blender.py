@@ -16,15 +16,15 @@ class BlenderReader(PosedImageReader):
     its half side is 1.5 where the cameras stand 4.0311 away, as in nerf_synthetic, and in proportion elsewhere.
 
     Validation views come from, in this order: every ``val_hold``-th training view when asked; ``transforms_val.json``;
-    a few of the test views, which the log points out, because choosing settings by them would be cheating. All
-    training views are trained on unless ``val_hold`` takes some away; test views never are.
+    one training view in eight. Those are not trained on, as the log points out. Test views never validate: choosing
+    settings by them would be cheating.
 
     Args:
         root: Folder with the transforms files.
         downscale: Average blocks of this many pixels squared; 2 makes 400x400 of nerf_synthetic's 800x800.
-        test_skip: Keep every so-manieth view of ``transforms_test.json`` and ``transforms_val.json``.
-        val_hold: Hold every so-manieth training view out for validation; 0 for none.
-        val_views: How many test views validation falls back to.
+        test_skip: Keep every n-th view of ``transforms_test.json`` and ``transforms_val.json``.
+        val_hold: Hold every n-th training view back for validation; 0 for none. By default one in eight, eight at
+            most, where the scene has no validation views of its own.
         half_side: Half side of the scene's cube in world units, instead of the proportional one.
         near: Distance where rays begin, instead of one in front of the cube.
         far: Distance where rays end, instead of one behind it.
@@ -40,20 +40,18 @@ class BlenderReader(PosedImageReader):
         root: str | Path,
         downscale: int = 1,
         test_skip: int = 1,
-        val_hold: int = 0,
-        val_views: int = 4,
+        val_hold: int | None = None,
         half_side: float | None = None,
         near: float | None = None,
         far: float | None = None,
         pixel_centers: bool = True,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_at_least(1, downscale=downscale, test_skip=test_skip, val_views=val_views)
-        require_at_least(0, val_hold=val_hold)
+        require_at_least(1, downscale=downscale, test_skip=test_skip)
+        require_at_least(0, val_hold=val_hold or 0)
         self.downscale = downscale
         self.test_skip = test_skip
         self.val_hold = val_hold
-        self.val_views = val_views
         self.half_side = half_side
         self.near = near
         self.far = far
@@ -72,12 +70,13 @@ class BlenderReader(PosedImageReader):
         if not 0.0 <= near < far:
             raise SceneError(f"Rays cannot be marched from {near} to {far}; need 0 <= near < far.")
         files = tuple(image for frames in parts.values() for image in frames.images)
-        return Views(files, camera, self._splits(parts), near, far, aabb, downscale=self.downscale)
+        splits, held = self._splits(parts)
+        return Views(files, camera, splits, near, far, aabb, downscale=self.downscale, held=held)
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""
         if split == "val":
-            return "Add transforms_val.json or transforms_test.json, or pass val_hold to hold out training views."
+            return "Add transforms_val.json, or pass val_hold to hold training views back."
         return f"Add frames to {self.root / f'transforms_{split}.json'}."
 
     def _frames(self) -> dict[Split, Frames]:
@@ -92,7 +91,7 @@ class BlenderReader(PosedImageReader):
                 parts[split] = read_frames(source)
         return parts
 
-    def _splits(self, parts: dict[Split, Frames]) -> dict[Split, list[int]]:
+    def _splits(self, parts: dict[Split, Frames]) -> tuple[dict[Split, list[int]], int]:
         """Number the frames of all files one after the other and choose."""
         indices: dict[str, list[int]] = {"train": [], "val": [], "test": []}
         first = 0
@@ -100,4 +99,4 @@ class BlenderReader(PosedImageReader):
             skip = 1 if split == "train" else self.test_skip
             indices[split] = list(range(first, first + len(frames.images), skip))
             first += len(frames.images)
-        return make_splits(indices["train"], indices["val"], indices["test"], self.val_hold, self.val_views)
+        return make_splits(indices["train"], indices["val"], indices["test"], self.val_hold)

@@ -45,16 +45,16 @@ class LLFFReader(PosedImageReader):
     Other scenes are turned upright, centred on the point that the cameras look at, and scaled to a median camera
     distance of 4; the cube reaches the farthest depth, in cascades of which the finest has a half side of 1.5.
 
-    Every ``hold``-th view, beginning with the first, is a test view. Validation shows every ``val_hold``-th training
-    view when asked, otherwise a few of the test views, which the log points out.
+    Every ``hold``-th view, beginning with the first, is a test view. Some training views validate and are not
+    trained on.
 
     Args:
         root: Folder with ``poses_bounds.npy``.
         factor: Read ``images_{factor}`` (``images`` for 1). Without that folder ``images`` is area-averaged.
-        hold: So-manieth view that is held out for test; 0 for none.
+        hold: Every n-th view is held out for test; 0 for none.
         ndc: The scene is forward-facing.
-        val_hold: Hold every so-manieth training view out for validation; 0 for none.
-        val_views: How many test views validation falls back to.
+        val_hold: Hold every n-th training view back for validation; 0 for none. By default one in eight, eight at
+            most.
         pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
             shall read: theirs go through the corners.
 
@@ -68,18 +68,16 @@ class LLFFReader(PosedImageReader):
         factor: int = 8,
         hold: int = 8,
         ndc: bool = True,
-        val_hold: int = 0,
-        val_views: int = 4,
+        val_hold: int | None = None,
         pixel_centers: bool = True,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_at_least(1, factor=factor, val_views=val_views)
-        require_at_least(0, hold=hold, val_hold=val_hold)
+        require_at_least(1, factor=factor)
+        require_at_least(0, hold=hold, val_hold=val_hold or 0)
         self.factor = factor
         self.hold = hold
         self.ndc = ndc
         self.val_hold = val_hold
-        self.val_views = val_views
 
     def views(self) -> Views:
         """List the views of all splits; see :meth:`PosedImageReader.views`."""
@@ -88,11 +86,12 @@ class LLFFReader(PosedImageReader):
         camera = self._camera(capture, files[0], downscale)
         test = list(range(0, len(files), self.hold)) if self.hold else []
         train = [view for view in range(len(files)) if view not in test]
-        splits = make_splits(train, [], test, self.val_hold, self.val_views)
+        splits, held = make_splits(train, [], test, self.val_hold)
         if self.ndc:
             c2w, depths = _forward(capture)
             camera = camera._replace(c2w=c2w)
-            return Views(files, camera, splits, 0.0, 1.0, self._ndc_cube(camera, depths), True, downscale=downscale)
+            aabb = self._ndc_cube(camera, depths)
+            return Views(files, camera, splits, 0.0, 1.0, aabb, True, downscale=downscale, held=held)
         aligned = align_upright(capture.c2w, str(self.root))
         camera = camera._replace(c2w=aligned.c2w.float())
         depths, distance = capture.depths * aligned.scale, aligned.c2w[:, :, 3].norm(dim=-1)
@@ -100,7 +99,7 @@ class LLFFReader(PosedImageReader):
         cascades = min(max(doublings + 1, 1), _MAX_CASCADES)
         aabb = cube((0.0, 0.0, 0.0), REGION * 2 ** (cascades - 1))
         near, far = 0.9 * float(depths.min()), march_bounds(camera, aabb)[1]
-        return Views(files, camera, splits, near, far, aabb, cascades=cascades, downscale=downscale)
+        return Views(files, camera, splits, near, far, aabb, cascades=cascades, downscale=downscale, held=held)
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
         """Swing around the mean pose, with the spread of 90 % of the views; without ``ndc`` as other captures."""

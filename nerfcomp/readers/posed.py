@@ -20,6 +20,8 @@ from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, o
 
 logger = logging.getLogger(__name__)
 
+_HOLD, _MOST_HELD = 8, 8  # one training view in eight validates by default, eight at most
+
 
 class Views(NamedTuple):
     """All views of a scene on disk, before any image is decoded.
@@ -28,6 +30,7 @@ class Views(NamedTuple):
         files: V image files.
         camera: V views at the size of the files.
         splits: For every split the indices of its views.
+        held: Training views that were taken for validation.
         near: See :class:`Scene`.
         far: See :class:`Scene`.
         aabb: See :class:`Scene`.
@@ -45,6 +48,7 @@ class Views(NamedTuple):
     ndc: bool = False
     cascades: int = 1
     downscale: int = 1
+    held: int = 0
 
 
 class PosedImageReader(SceneReader):
@@ -78,14 +82,8 @@ class PosedImageReader(SceneReader):
         chosen = views.splits[split]
         if not chosen:
             raise SceneError(f"{self.root} has no views for split {split!r}. {self.empty_hint(split)}")
-        if split == "val" and set(chosen) <= set(views.splits["test"]):
-            logger.warning(
-                "%s has no validation views of its own: validation shows %d of the %d test views, so choose no "
-                "setting by it (val_hold holds out training views instead).",
-                self.root,
-                len(chosen),
-                len(views.splits["test"]),
-            )
+        if split == "train":
+            _report_held(self.root, views)
         files = [find_image(views.files[view]) for view in chosen]
         pixels = load_images(files, views.camera.height, views.camera.width, views.downscale)
         camera = self._sized(select_views(views.camera, chosen), views.downscale)
@@ -94,6 +92,10 @@ class PosedImageReader(SceneReader):
             pixels.rgba, camera, views.near, views.far, views.aabb, views.ndc, pixels.has_alpha, names, split,
             views.cascades, self.pixel_centers,
         )  # fmt: skip
+
+    def has(self, split: Split) -> bool:
+        """Whether a split has any views; see :meth:`SceneReader.has`."""
+        return bool(self.views().splits[split])
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
         """Circle around the middle of the box, or climb around it in two turns (``spiral``).
@@ -152,24 +154,40 @@ def swing(c2w: Tensor, n_frames: int) -> Tensor:
 
 
 def make_splits(
-    train: list[int], val: list[int], test: list[int], val_hold: int = 0, val_views: int = 4
-) -> dict[Split, list[int]]:
-    """Decide which views validate.
+    train: list[int], val: list[int], test: list[int], val_hold: int | None = None
+) -> tuple[dict[Split, list[int]], int]:
+    """Decide which views validate: never a test view.
 
     Args:
         train: Indices of the training views.
         val: Indices of the scene's own validation views, perhaps none.
         test: Indices of the test views.
-        val_hold: Take every so-manieth training view for validation instead; 0 for none.
-        val_views: Without any of these, show so many test views.
+        val_hold: Take every n-th training view for validation instead, beginning with the first; 0 takes none. By
+            default a scene without validation views of its own gives one in eight, eight at most.
 
     Returns:
-        Indices per split; those of ``val`` are test views in the last case only.
+        Indices per split, and how many training views were taken.
+
+    Example:
+        >>> make_splits([1, 2, 3, 4], [], [0], val_hold=3)
+        ({'train': [2, 3], 'val': [1, 4], 'test': [0]}, 2)
     """
-    if val_hold:
-        held = train[::val_hold]
-        return {"train": [view for view in train if view not in held], "val": held, "test": test}
-    return {"train": train, "val": val or spread(test, val_views), "test": test}
+    held = train[::val_hold] if val_hold else []
+    if val_hold is None and not val:
+        held = spread(train, min(len(train) // _HOLD, _MOST_HELD))
+    return {"train": [view for view in train if view not in held], "val": held or val, "test": test}, len(held)
+
+
+def _report_held(root: Path, views: Views) -> None:
+    """Say what validation shows."""
+    train, val = len(views.splits["train"]), len(views.splits["val"])
+    if views.held:
+        logger.info(
+            "%s: %d of %d training views are held back for validation. val_hold=0 trains on all of them.",
+            *(root, views.held, views.held + train),
+        )
+    elif not val:
+        logger.info("%s: no view validates; training sees all %d. val_hold=n holds every n-th back.", root, train)
 
 
 def join_cameras(cameras: Sequence[Camera]) -> Camera:

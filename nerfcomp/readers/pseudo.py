@@ -199,7 +199,8 @@ class PseudoReader(SceneReader):
 
     Args:
         root: Folder with ``manifest.json``.
-        val_views: The last views, which validate and test; training sees the others.
+        val_views: So many views validate, the last ones, and as many before them are test views; training sees the
+            others.
 
     Raises:
         ValueError: A number of views below 1.
@@ -214,10 +215,11 @@ class PseudoReader(SceneReader):
     def read(self, split: Split) -> Scene:
         """Read one split; see :meth:`SceneReader.read`."""
         manifest = self.folder.open()
-        border = len(manifest.poses) - self.val_views
-        views = range(border) if split == "train" else range(max(border, 0), len(manifest.poses))
-        if not views:
-            raise SceneError(f"{self.folder.root} has {len(manifest.poses)} views, none left to train on.")
+        count = len(manifest.poses)
+        ends = {"train": count - 2 * self.val_views, "test": count - self.val_views, "val": count}
+        if ends["train"] < 1:
+            raise SceneError(f"{self.folder.root} has {count} views, none left to train on.")
+        views = range(0 if split == "train" else ends[split] - self.val_views, ends[split])
         rgb = torch.stack([self.folder.picture(manifest, view) for view in views])
         images = torch.cat([rgb, torch.full_like(rgb[..., :1], 255)], -1)
         camera, names = manifest.camera, tuple(view_name(view) for view in views)

@@ -77,6 +77,10 @@ class SceneReader(ABC):
             SceneError: If anything on disk is missing, damaged or contradictory; nothing is ever skipped.
         """
 
+    def has(self, split: Split) -> bool:
+        """Whether a split has any views; only validation and test may have none."""
+        return True
+
     @abstractmethod
     def path(self, kind: PathKind, n_frames: int) -> Camera:
         """Make the cameras of a video without reading images.

@@ -35,7 +35,7 @@ class TransformsReader(PosedImageReader):
 
     Splits: ``train_filenames``, ``val_filenames``, ``test_filenames`` of the file; without them a seeded draw holds a
     tenth of the views out for test. Validation shows, in this order: every ``val_hold``-th training view when asked;
-    ``val_filenames``; a few of the test views, which the log points out.
+    ``val_filenames``; one training view in eight. It never shows test views.
 
     Args:
         root: The file, or the folder with ``transforms.json``.
@@ -44,8 +44,8 @@ class TransformsReader(PosedImageReader):
         aabb_scale: See above; by default that of the file, else 16.
         test_fraction: Part of the views that the seeded draw holds out, at least one view unless 0.
         seed: Seed of that draw.
-        val_hold: Hold every so-manieth training view out for validation; 0 for none.
-        val_views: How many test views validation falls back to.
+        val_hold: Hold every n-th training view back for validation; 0 for none. By default one in eight, eight at
+            most, where the scene has no validation views of its own.
         pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
             shall read: theirs go through the corners.
 
@@ -61,13 +61,12 @@ class TransformsReader(PosedImageReader):
         aabb_scale: float | None = None,
         test_fraction: float = 0.1,
         seed: int = 0,
-        val_hold: int = 0,
-        val_views: int = 4,
+        val_hold: int | None = None,
         pixel_centers: bool = True,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_at_least(1, downscale=downscale, val_views=val_views)
-        require_at_least(0, val_hold=val_hold)
+        require_at_least(1, downscale=downscale)
+        require_at_least(0, val_hold=val_hold or 0)
         if not 0 <= test_fraction < 1:
             raise ValueError(f"test_fraction is {test_fraction}; it must be at least 0 and below 1")
         if aabb_scale is not None and not 0 < aabb_scale <= 128:
@@ -78,7 +77,6 @@ class TransformsReader(PosedImageReader):
         self.test_fraction = test_fraction
         self.seed = seed
         self.val_hold = val_hold
-        self.val_views = val_views
 
     def views(self) -> Views:
         """List the views of all splits; see :meth:`PosedImageReader.views`."""
@@ -99,9 +97,9 @@ class TransformsReader(PosedImageReader):
         aabb = cube(center, half_side * aabb_scale)
         near, far = march_bounds(camera, aabb)
         cascades = 1 + max(0, math.ceil(math.log2(aabb_scale)))
-        return Views(
-            frames.images, camera, self._splits(frames), near, far, aabb, cascades=cascades, downscale=self.downscale
-        )
+        splits, held = self._splits(frames)
+        size = self.downscale
+        return Views(frames.images, camera, splits, near, far, aabb, cascades=cascades, downscale=size, held=held)
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""
@@ -121,7 +119,7 @@ class TransformsReader(PosedImageReader):
             logger.warning("%s names masks ('mask_path'); they are not used, all pixels are.", source)
         return frames
 
-    def _splits(self, frames: Frames) -> dict[Split, list[int]]:
+    def _splits(self, frames: Frames) -> tuple[dict[Split, list[int]], int]:
         """Take the splits of the file, or draw them."""
         lists = {split: frames.shared.get(f"{split}_filenames") for split in _LISTS}
         if any(names is not None for names in lists.values()):
@@ -131,7 +129,7 @@ class TransformsReader(PosedImageReader):
             order = torch.randperm(len(frames.images), generator=torch.Generator().manual_seed(self.seed)).tolist()
             count = max(1, round(self.test_fraction * len(order))) if self.test_fraction > 0 else 0
             test, train, val = sorted(order[:count]), sorted(order[count:]), []
-        return make_splits(train, val, test, self.val_hold, self.val_views)
+        return make_splits(train, val, test, self.val_hold)
 
 
 def _stated_cube(frames: Frames, for_ngp: bool) -> tuple[tuple[float, float, float], float]:

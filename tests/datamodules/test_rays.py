@@ -7,7 +7,7 @@ from lightning import Trainer
 
 from nerfcomp.datamodules.rays import RayDataModule, spread_views
 from nerfcomp.readers.scene import Scene, Split
-from tests.tiny import TinyModule, TinyReader, tiny_data
+from tests.tiny import TinyModule, TinyReader, UnvalidatedReader, tiny_data
 
 
 def trainer(root: Path, **options: Any) -> Trainer:
@@ -44,6 +44,12 @@ def test_setup_reads_what_the_stage_needs_once(stage: str, splits: list[str], mo
     data.setup(stage)
     assert data.scene.split == splits[0]
     assert reads == splits
+
+
+def test_without_validation_views_nothing_validates(tmp_path: Path) -> None:
+    data, module = RayDataModule(UnvalidatedReader(), batch_size=16, steps_per_epoch=2), TinyModule()
+    trainer(tmp_path, max_steps=4).fit(module, datamodule=data)
+    assert not module.scores and not list(data.val_dataloader())
 
 
 @pytest.mark.parametrize(

@@ -58,16 +58,29 @@ def test_own_validation_views(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert not caplog.records
 
 
-def test_validation_falls_back_to_a_few_test_views_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("train", "held"), [(7, 0), (8, 1), (17, 2), (100, 8)])
+def test_some_training_views_validate_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, train: int, held: int
 ) -> None:
-    reader = BlenderReader(write_blender(tmp_path, test=6), val_views=3)
-    with caplog.at_level(logging.WARNING):
-        scene = reader.read("val")
-    assert scene.names == ("r_0.png", "r_2.png", "r_4.png") and scene.split == "val"
-    assert torch.equal(scene.images, reader.read("test").images[::2])
-    assert "shows 3 of the 6 test views" in caplog.text
-    assert len(reader.read("train").images) == 5
+    reader = BlenderReader(write_blender(tmp_path, height=2, width=2, train=train))
+    with caplog.at_level(logging.INFO):
+        learned = reader.read("train").names
+    assert len(learned) == train - held and reader.has("val") == (held > 0)
+    said = (
+        f"{held} of {train} training views are held back" if held else f"no view validates; training sees all {train}"
+    )
+    assert said in caplog.text
+    if held:
+        validated = reader.read("val").names
+        assert len(validated) == held and not set(validated) & set(learned)
+
+
+def test_nothing_is_held_back_on_demand(tmp_path: Path) -> None:
+    reader = BlenderReader(write_blender(tmp_path, train=20), val_hold=0)
+    assert len(reader.read("train").images) == 20 and not reader.has("val")
+    with pytest.raises(SceneError, match="no views for split 'val'. Add transforms_val.json, or pass val_hold"):
+        reader.read("val")
+    assert BlenderReader(write_blender(tmp_path, val=3), val_hold=0).has("val")
 
 
 def test_val_hold_takes_training_views(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,7 +145,7 @@ def test_no_scene_there(tmp_path: Path) -> None:
         BlenderReader(tmp_path).read("train")
 
 
-@pytest.mark.parametrize("option", ["downscale", "test_skip", "val_views", "val_hold", "half_side"])
+@pytest.mark.parametrize("option", ["downscale", "test_skip", "val_hold", "half_side"])
 def test_impossible_options(tmp_path: Path, option: str) -> None:
     write_blender(tmp_path)
     with pytest.raises(ValueError, match=option.replace("_", "[_ ]")):

@@ -40,7 +40,7 @@ def assert_rays_stay_in_the_cube(scene: Scene, reader: LLFFReader) -> None:
 
 
 def test_poses_are_turned_scaled_and_centred(tmp_path: Path) -> None:
-    scene = LLFFReader(write_llff(tmp_path), factor=2, hold=0).read("train")
+    scene = LLFFReader(write_llff(tmp_path), factor=2, hold=0, val_hold=0).read("train")
     assert scene.ndc and not scene.has_alpha and (scene.near, scene.far) == (0.0, 1.0)
     assert torch.equal(scene.images[4, ..., :3], torch.from_numpy(noise(6, 8, 3, 4)))
     assert scene.camera.intrinsics.tolist() == [[7.0, 7.0, 4.0, 3.0]] * 9
@@ -59,13 +59,18 @@ def test_ndc_cube_holds_all_rays_tightly(tmp_path: Path) -> None:
     assert 1.0 < float(scene.aabb[1, 0]) < 1.6
 
 
-def test_every_hold_th_view_is_held_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    reader = LLFFReader(write_llff(tmp_path), factor=2, hold=4, val_views=2)
+def test_every_hold_th_view_is_held_out(tmp_path: Path) -> None:
+    reader = LLFFReader(write_llff(tmp_path), factor=2, hold=4)
     assert reader.read("test").names == ("image000.png", "image004.png", "image008.png")
     assert len(reader.read("train").images) == 6
-    with caplog.at_level(logging.WARNING):
-        assert reader.read("val").names == ("image000.png", "image004.png")
-    assert "2 of the 3 test views" in caplog.text
+
+
+def test_one_training_view_in_eight_validates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reader = LLFFReader(write_llff(tmp_path), factor=2, hold=8 + 1)
+    with caplog.at_level(logging.INFO):
+        train = reader.read("train").names
+    assert reader.read("val").names == ("image001.png",) and "image001.png" not in train
+    assert len(train) == 7 and "1 of 8 training views are held back" in caplog.text
 
 
 def test_val_hold_takes_training_views(tmp_path: Path) -> None:
@@ -96,7 +101,7 @@ def test_image_sizes_that_do_not_divide_keep_the_field_of_view(tmp_path: Path) -
 
 
 def test_spherified_capture_is_upright_and_inside_its_cascades(tmp_path: Path) -> None:
-    reader = LLFFReader(write_llff(tmp_path, inward_table()), factor=2, ndc=False)
+    reader = LLFFReader(write_llff(tmp_path, inward_table()), factor=2, ndc=False, val_hold=0)
     scene = reader.read("train")
     assert not scene.ndc
     positions = scene.camera.c2w[:, :, 3]
@@ -205,7 +210,7 @@ def test_ndc_needs_one_focal_length(tmp_path: Path) -> None:
     write_llff(tmp_path, table)
     with pytest.raises(SceneError, match="NDC needs one focal length"):
         LLFFReader(tmp_path, factor=2).read("train")
-    scene = LLFFReader(tmp_path, factor=2, ndc=False, hold=0).read("train")
+    scene = LLFFReader(tmp_path, factor=2, ndc=False, hold=0, val_hold=0).read("train")
     assert scene.camera.intrinsics[:, 0].tolist() == [7.0] * 3 + [7.5] + [7.0] * 5
 
 
@@ -219,8 +224,8 @@ def fern(shared_data: Path) -> LLFFReader:
 
 def test_fern_splits_and_cube(fern: LLFFReader) -> None:
     scene = fern.read("train")
-    assert scene.images.shape == (17, 378, 504, 4)
-    assert len(fern.read("test").images) == 3
+    assert scene.images.shape == (15, 378, 504, 4)
+    assert len(fern.read("val").images) == 2 and len(fern.read("test").images) == 3
     assert_rays_stay_in_the_cube(scene, fern)
     assert float(scene.aabb[1, 0]) < 2
 

@@ -113,12 +113,13 @@ def test_empty_folder_says_what_to_do(tmp_path: Path) -> None:
 
 def test_reader_holds_the_last_views_out(folder: PseudoFolder) -> None:
     reader = PseudoReader(folder.root, val_views=2)
-    train, val = reader.read("train"), reader.read("val")
-    assert train.names == ("view_000000.png", "view_000001.png", "view_000002.png")
+    train, test, val = reader.read("train"), reader.read("test"), reader.read("val")
+    assert train.names == ("view_000000.png",)
+    assert test.names == ("view_000001.png", "view_000002.png")
     assert val.names == ("view_000003.png", "view_000004.png") and not val.has_alpha
     assert np.array_equal(val.images[0, ..., :3].numpy(), pictures(3, 1)[0]) and (val.images[..., 3] == 255).all()
     assert torch.equal(val.camera.c2w, spherical_path(5, 4.0, 0.5)[3:]) and reader.path("auto", 3).c2w.shape[0] == 3
     with pytest.raises(SceneError, match="none left to train on"):
-        PseudoReader(folder.root, val_views=5).read("train")
+        PseudoReader(folder.root, val_views=3).read("train")
     with pytest.raises(ValueError, match="val_views"):
         PseudoReader(folder.root, val_views=0)

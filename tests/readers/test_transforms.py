@@ -24,7 +24,7 @@ def test_capture_is_centred_and_scaled(tmp_path: Path) -> None:
         pose = torch.tensor(frame["transform_matrix"])[:3]
         pose[:, 3] += torch.tensor([100.0, 200.0, 300.0])
         edit_frame(tmp_path / "transforms.json", view, transform_matrix=matrix(pose))
-    scene = TransformsReader(tmp_path, test_fraction=0).read("train")
+    scene = TransformsReader(tmp_path, test_fraction=0, val_hold=0).read("train")
     assert torch.equal(scene.images[7, ..., :3], torch.from_numpy(noise(6, 8, 3, 7)))
     torch.testing.assert_close(scene.camera.c2w[:, :, 3].norm(dim=-1), torch.full((10,), 4.0), atol=1e-4, rtol=0)
     assert (scene.camera.c2w[:, 2, 3] > 1).all()
@@ -35,7 +35,7 @@ def test_capture_is_centred_and_scaled(tmp_path: Path) -> None:
 
 
 def test_instant_ngp_files_keep_their_frame(tmp_path: Path) -> None:
-    scene = TransformsReader(write_transforms(tmp_path, aabb_scale=4), test_fraction=0).read("train")
+    scene = TransformsReader(write_transforms(tmp_path, aabb_scale=4), test_fraction=0, val_hold=0).read("train")
     expected = torch.tensor([frame["transform_matrix"] for frame in orbit_frames(10)])[:, :3]
     torch.testing.assert_close(scene.camera.c2w, expected, atol=1e-5, rtol=0)
     assert scene.aabb[1].tolist() == pytest.approx([2 / 0.33] * 3, rel=1e-6)
@@ -78,7 +78,7 @@ def test_seeded_split(tmp_path: Path) -> None:
     assert names(TransformsReader(tmp_path, test_fraction=0.3), "test") == test
     assert any(names(TransformsReader(tmp_path, test_fraction=0.3, seed=seed), "test") != test for seed in (1, 2, 3))
     assert len(names(TransformsReader(tmp_path, test_fraction=0.001), "test")) == 1
-    assert len(names(TransformsReader(tmp_path, test_fraction=0), "train")) == 10
+    assert len(names(TransformsReader(tmp_path, test_fraction=0, val_hold=0), "train")) == 10
 
 
 def test_lists_of_the_file_decide(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -108,21 +108,28 @@ def test_lists_that_make_no_sense_are_refused(tmp_path: Path, lists: object) -> 
         reader.read("train")
 
 
-def test_validation_falls_back_to_test_views(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    reader = TransformsReader(write_transforms(tmp_path), test_fraction=0.5, val_views=2)
-    with caplog.at_level(logging.WARNING):
-        assert set(names(reader, "val")) < set(names(reader, "test"))
-    assert "2 of the 5 test views" in caplog.text
+def test_one_training_view_in_eight_validates(tmp_path: Path) -> None:
+    reader = TransformsReader(write_transforms(tmp_path, count=20), test_fraction=0.2)
+    train, val, test = (names(reader, split) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (14, 2, 4) and len({*train, *val, *test}) == 20
+    assert len(names(TransformsReader(tmp_path, test_fraction=0.2, val_hold=4), "val")) == 4
+
+
+def test_small_scenes_hold_nothing_back(tmp_path: Path) -> None:
+    reader = TransformsReader(write_transforms(tmp_path, count=8), test_fraction=0.2)
+    assert not reader.has("val") and len(names(reader, "train")) == 6
+    with pytest.raises(SceneError, match="no views for split 'val'.*val_hold"):
+        reader.read("val")
 
 
 def test_paths_without_suffix_and_the_file_itself_as_root(tmp_path: Path) -> None:
     write_transforms(tmp_path)
     edit_json(tmp_path / "transforms.json", frames=orbit_frames(10, suffix=""))
-    assert len(names(TransformsReader(tmp_path / "transforms.json"), "train")) == 9
+    assert len(names(TransformsReader(tmp_path / "transforms.json"), "train")) == 8
 
 
 def test_downscale(tmp_path: Path) -> None:
-    scene = TransformsReader(write_transforms(tmp_path, cx=3.0, w=8, h=6), downscale=2).read("train")
+    scene = TransformsReader(write_transforms(tmp_path, cx=3.0, w=8, h=6), downscale=2, val_hold=0).read("train")
     assert scene.images.shape == (9, 3, 4, 4)
     assert scene.camera.intrinsics.tolist()[0] == [3.5, 3.5, 1.5, 1.5]
 
