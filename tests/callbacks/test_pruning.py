@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ import torch
 
 from nerfcomp.callbacks import PruningRounds
 from nerfcomp.compression import chosen_weights
+from nerfcomp.datamodules import RayDataModule
+from nerfcomp.errors import SettingsError
 from nerfcomp.pipeline import read_nfc, read_trained
 from tests.modules.test_r2l import School
+from tests.tiny import UnvalidatedReader
 
 CALLBACKS: list[dict[str, Any]] = [
     {"class_path": "PruningRounds", "init_args": {"rounds": 3, "amount": 0.4, "layers": ["*.weight", "!rgb.*"]}},
@@ -92,3 +96,10 @@ def test_impossible_rounds_are_refused(pruned: Pruned) -> None:
         pruned.fit("wrong", callbacks)
     with pytest.raises(ValueError, match="--trainer.max_steps"):
         pruned.fit("wrong", CALLBACKS, "--trainer.max_steps=2")
+
+
+def test_rounds_need_views_to_be_measured_on(pruned: Pruned) -> None:
+    data = RayDataModule(UnvalidatedReader())
+    trainer = SimpleNamespace(estimated_stepping_batches=9, datamodule=data)
+    with pytest.raises(SettingsError, match="val_hold"):
+        PruningRounds().on_train_start(trainer, pruned.cli.model)  # type: ignore[arg-type]

@@ -149,7 +149,7 @@ def test_no_scene_there(tmp_path: Path) -> None:
 def test_impossible_options(tmp_path: Path, option: str) -> None:
     write_blender(tmp_path)
     with pytest.raises(ValueError, match=option.replace("_", "[_ ]")):
-        BlenderReader(tmp_path, **{option: -1}).read("train")
+        BlenderReader(tmp_path, **{option: -1}).read("train")  # type: ignore[arg-type]
 
 
 def test_unknown_split(tmp_path: Path) -> None:
