@@ -12,29 +12,25 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they speak 
 from nerfcomp import fields, readers, rendering  # isort: skip  # first: sets OpenMP's waiting before torch is loaded
 from jsonargparse import auto_cli
 
+from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.nfc import fp32_bytes, read_nfc, write_nfc
+from nerfcomp.artifacts.reading import read_artifact, read_scene_artifact
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.codec import read_container
 from nerfcomp.codec import unwrap as nnc_streams
 from nerfcomp.commands import bdrate, lsa, plot, with_names
 from nerfcomp.commands.students import export, slim
 from nerfcomp.errors import NerfcompError
+from nerfcomp.evaluation.report import format_table, mean_result, write_csv, write_json
+from nerfcomp.evaluation.sweep import plot_sweep, run_sweep
+from nerfcomp.evaluation.views import evaluate_views, mean_psnr, some_views, thinned
+from nerfcomp.exchange.nerf_pytorch import LAST_STEP, export_nerf, import_nerf, usual_distances
+from nerfcomp.exchange.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.files import atomic_write, refuse_overwrite
-from nerfcomp.pipeline import (
-    SceneInfo,
-    evaluate_views,
-    fp32_bytes,
-    read_nfc,
-    read_trained,
-    write_checkpoint,
-    write_nfc,
-)
-from nerfcomp.pipeline.encoding import Target, encode_for
-from nerfcomp.pipeline.evaluate import thinned
-from nerfcomp.pipeline.nerf_pytorch import LAST_STEP, export_nerf, import_nerf, usual_distances
-from nerfcomp.pipeline.ngp_pl import BLENDER_RADIUS, export_file, import_file
-from nerfcomp.pipeline.report import format_table, mean_result, write_csv, write_json
-from nerfcomp.pipeline.sweep import plot_sweep, run_sweep
+from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import SceneReader
 
+SEARCH_VIEWS = 4  # of the training views, for a limit in dB
 SHORT_NAMES = (fields, readers, rendering)
 logger = logging.getLogger("compress")
 
@@ -63,9 +59,10 @@ def encode(
         force: Overwrite ``out``.
     """
     refuse_overwrite(out, force)
-    trained = read_trained(ckpt)
-    target = Target(qp, uniform, target_bytes, max_psnr_drop)
-    container = encode_for(trained, target, reader, {"source": ckpt.name})
+    trained = read_artifact(ckpt)
+    target = RateTarget(qp, uniform, target_bytes, max_psnr_drop)
+    quality = None if reader is None else mean_psnr(some_views(reader.read("train"), SEARCH_VIEWS))
+    container = encode_for(trained, target, quality, {"source": ckpt.name})
     size = write_nfc(container, out)
     original = fp32_bytes(trained)
     report(format_table(["file", "bytes", "fp32 bytes", "ratio"], [[str(out), size, original, original / size]]))
@@ -100,12 +97,12 @@ def evaluate(
         reader: The scene.
         split: ``test``, ``val`` or ``train``.
         out: Folder for results.json and per_image.csv; beside the file, in a folder of its name, when absent.
-        stride: Draw every so-manieth row and column only, where whole views take too long.
+        stride: Draw every n-th row and column only, where whole views take too long.
         trust: Run the native decoder without its protective child process.
     """
     if split not in ("train", "val", "test"):
         raise NerfcompError(f"split is {split!r}; allowed are train, val and test.")
-    trained = read_nfc(file, trust) if file.suffix == ".nfc" else read_trained(file)
+    trained = read_scene_artifact(file, trust)
     views = evaluate_views(trained, thinned(reader.read(split), stride))  # type: ignore[arg-type]
     mean = mean_result(views)
     folder = out or file.with_name(f"{file.stem}_{split}")
@@ -169,7 +166,7 @@ def sweep(
         uniform: Give every tensor the same QP.
         split: Views to measure on: ``test``, ``val`` or ``train``.
     """
-    trained = read_trained(ckpt)
+    trained = read_scene_artifact(ckpt)
     points = run_sweep(trained, reader.read(split), out, qps, uniform)  # type: ignore[arg-type]
     plot_sweep(points, out / "sweep.png")
     report(format_table(["qp", "bytes", "ratio", "psnr", "ssim"], [point[:5] for point in points]))
@@ -201,7 +198,7 @@ def export_ngp_pl(ckpt: Path, out: Path, padding: Literal[8, 16] = 16, force: bo
         force: Overwrite ``out``.
     """
     refuse_overwrite(out, force)
-    export_file(read_trained(ckpt), out, padding)
+    export_file(read_artifact(ckpt), out, padding)
     report(format_table(["checkpoint", "bytes"], [[str(out), out.stat().st_size]]))
 
 
@@ -252,7 +249,7 @@ def export_nerf_pytorch(ckpt: Path, out: Path, step: int = LAST_STEP, force: boo
         force: Overwrite ``out``.
     """
     refuse_overwrite(out, force)
-    export_nerf(read_trained(ckpt), out, step)
+    export_nerf(read_artifact(ckpt), out, step)
     report(format_table(["checkpoint", "bytes"], [[str(out), out.stat().st_size]]))
 
 

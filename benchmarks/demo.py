@@ -17,13 +17,14 @@ import numpy as np
 import torch
 
 import train
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.callbacks.media import to_picture, write_mp4
+from nerfcomp.evaluation.report import format_table, write_csv
+from nerfcomp.evaluation.sweep import SweepPoint, plot_sweep, run_sweep
+from nerfcomp.evaluation.views import render_view, view_batches
 from nerfcomp.files import atomic_write
-from nerfcomp.pipeline import TrainedField, read_nfc, read_trained
-from nerfcomp.pipeline.evaluate import render_view, view_batches
-from nerfcomp.pipeline.report import format_table, write_csv
-from nerfcomp.pipeline.sweep import SweepPoint, plot_sweep, run_sweep
-from nerfcomp.rays import image_rays
+from nerfcomp.geometry.cameras import select_views
 from nerfcomp.readers import ProceduralReader, Scene
 
 logger = logging.getLogger("demo")
@@ -41,15 +42,15 @@ def fit(max_steps: int, resume: Path | None) -> Path:
     return Path(train.main(args).trainer.log_dir or "runs/demo")
 
 
-def film(trained: TrainedField, reader: ProceduralReader, path: Path, n_frames: int) -> None:
+def film(trained: SceneArtifact, reader: ProceduralReader, path: Path, n_frames: int) -> None:
     """Render a turntable from what was decoded."""
     camera = reader.path("auto", n_frames)
-    scene, size = trained.scene, (camera.height, camera.width)
-    frames = (trained.render(image_rays(camera, i, scene.near, scene.far, scene.ndc)).rgb for i in range(n_frames))
+    size = (camera.height, camera.width)
+    frames = (trained.draw(select_views(camera, [index])).rgb for index in range(n_frames))
     write_mp4(path, (to_picture(rgb, *size) for rgb in frames), fps=30)
 
 
-def side_by_side(truth: Scene, columns: list[TrainedField], path: Path, view: int = 0) -> None:
+def side_by_side(truth: Scene, columns: list[SceneArtifact], path: Path, view: int = 0) -> None:
     """Write one view as a row: truth, then each field."""
     background = torch.tensor(columns[0].scene.background)
     batch = list(view_batches(truth, background))[view]
@@ -78,13 +79,13 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     folder = fit(options.max_steps, options.resume)
-    trained, reader = read_trained(folder / "checkpoints" / "last.ckpt"), ProceduralReader()
+    trained, reader = read_scene_artifact(folder / "checkpoints" / "last.ckpt"), ProceduralReader()
     test = reader.read("test")
     points = run_sweep(trained, test, folder / "sweep", QPS)
     plot_sweep(points, folder / "rate_distortion.png")
     best = recommended(points)
     shutil.copyfile(folder / "sweep" / f"qp{best.qp}.nfc", folder / "scene.nfc")
-    decoded = read_nfc(folder / "scene.nfc")
+    decoded = read_scene_artifact(folder / "scene.nfc")
     side_by_side(test, [trained, decoded], folder / "truth_fp32_decoded.png")
     film(decoded, reader, folder / "video.mp4", options.frames)
     write_csv(folder / "demo.csv", [points[0], best])

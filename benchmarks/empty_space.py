@@ -17,10 +17,11 @@ import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting bef
 import torch
 
 from benchmarks.common import report
-from nerfcomp.pipeline import TrainedField, read_trained
-from nerfcomp.pipeline.convention import as_trained
-from nerfcomp.pipeline.evaluate import render_view, thinned, view_batches
-from nerfcomp.rays import RayBatch
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.convention import as_trained
+from nerfcomp.artifacts.reading import read_scene_artifact
+from nerfcomp.evaluation.views import render_view, thinned, view_batches
+from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.readers import BlenderReader
 from nerfcomp.rendering.metrics import psnr
 
@@ -49,7 +50,7 @@ class Row(NamedTuple):
     faster: float
 
 
-def compare(plain: TrainedField, skipping: TrainedField, batch: RayBatch) -> Row:
+def compare(plain: SceneArtifact, skipping: SceneArtifact, batch: RayBatch) -> Row:
     """Draw one view both ways."""
     (one, before), (two, after) = render_view(plain, batch), render_view(skipping, batch)
     apart = float(psnr(two.rgb.clamp(0, 1), one.rgb.clamp(0, 1)))
@@ -64,14 +65,14 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of the scene")
     parser.add_argument("--downscale", type=int, default=1)
     parser.add_argument("--views", type=int, nargs="*", default=[0])
-    parser.add_argument("--stride", type=int, default=1, help="draw every so-manieth row and column")
+    parser.add_argument("--stride", type=int, default=1, help="draw every n-th row and column")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     scene = thinned(BlenderReader(arguments.root, arguments.downscale).read("test"), arguments.stride)
-    plain, skipping = read_trained(arguments.ckpt), read_trained(arguments.ckpt)
+    plain, skipping = read_scene_artifact(arguments.ckpt), read_scene_artifact(arguments.ckpt)
     batches = view_batches(as_trained(scene, plain.scene), torch.tensor(plain.scene.background))
     start = time.perf_counter()
-    skipping.learn_empty()
+    skipping.prepare()
     settings = {"ckpt": str(arguments.ckpt), "stride": arguments.stride, "grid_s": time.perf_counter() - start}
     chosen = (batch for number, batch in enumerate(batches) if number in arguments.views)
     report("empty_space", settings, [compare(plain, skipping, batch) for batch in chosen])

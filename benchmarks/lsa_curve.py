@@ -23,16 +23,16 @@ sys.path.insert(0, str(ROOT))
 
 import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting before torch is loaded
 from benchmarks.common import report
+from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.commands.lsa import LSARun
+from nerfcomp.commands.lsa_files import LSAOptions, StageResult
 from nerfcomp.errors import NerfcompError
-from nerfcomp.pipeline import write_checkpoint
-from nerfcomp.pipeline.bdrate import bd_rate, read_curve
-from nerfcomp.pipeline.encoding import Planner
-from nerfcomp.pipeline.identity import claim_rows, scene_identity
-from nerfcomp.pipeline.lsa_run import LSAOptions, StageResult
-from nerfcomp.pipeline.lsa_search import quantized_copy
-from nerfcomp.pipeline.report import write_csv
-from nerfcomp.pipeline.sweep import SweepPoint, in_order, plot_sweep, read_points
+from nerfcomp.evaluation.bdrate import bd_rate, read_curve
+from nerfcomp.evaluation.identity import claim_rows, scene_identity
+from nerfcomp.evaluation.report import write_csv
+from nerfcomp.evaluation.sweep import SweepPoint, in_order, plot_sweep, read_points
+from nerfcomp.rate_control.allocator import Allocator
+from nerfcomp.rate_control.tuned_search import quantized_copy
 
 RECIPES = {
     "old": {"uniform": True, "scale_qp": -75, "bias_qp": -75, "tune_biases": False},
@@ -86,7 +86,7 @@ def claim_out(arguments: argparse.Namespace) -> None:
 
 def measure_recipe(arguments: argparse.Namespace, recipe: str) -> None:
     """Measure all points of one recipe that are not there yet."""
-    planner: Planner | None = None
+    allocator: Allocator | None = None
     for qp in sorted(arguments.qps):
         folder = arguments.out / recipe / f"qp{qp}"
         curves = {name: read_points(arguments.out / f"{name}.csv") for name in (recipe, f"{recipe}_untuned")}
@@ -95,8 +95,8 @@ def measure_recipe(arguments: argparse.Namespace, recipe: str) -> None:
         run = LSARun(folder, options_of(arguments, recipe, qp))
         start = folder / "checkpoints" / "quantized.ckpt"
         if not start.exists():
-            planner = planner or plan_for(run)
-            write_checkpoint(quantized_copy(planner.trained, planner.plan(qp)), start)
+            allocator = allocator or allocator_for(run)
+            write_checkpoint(quantized_copy(allocator.trained, allocator.allocate(qp)), start)
         known = arguments.out / "fp32.csv"
         if known.exists():
             (folder / "evaluation").mkdir(parents=True, exist_ok=True)
@@ -108,11 +108,11 @@ def measure_recipe(arguments: argparse.Namespace, recipe: str) -> None:
             write_csv(arguments.out / f"{name}.csv", in_order(points))
 
 
-def plan_for(run: LSARun) -> Planner:
+def allocator_for(run: LSARun) -> Allocator:
     """Measure sensitivities once for all QPs of a recipe."""
     original = run.original()
-    original.learn_empty()
-    return Planner(original, run.options.uniform, run.side)
+    original.prepare()
+    return Allocator(original, run.options.uniform, run.side)
 
 
 def point(key: str, stage: StageResult, run: LSARun) -> SweepPoint:

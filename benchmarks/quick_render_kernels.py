@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import measure, report
+from nerfcomp.geometry.cameras import make_camera
+from nerfcomp.geometry.paths import look_at
 from nerfcomp.kernels.composite import Backend, composite, distortion_loss
 from nerfcomp.kernels.march import Samples, march, pack_bricks
 from nerfcomp.kernels.seen_cells import seen_cells
-from nerfcomp.rays import look_at, make_camera
 
 RESOLUTION = 128
 BOX = torch.tensor([[-1.35] * 3, [1.35] * 3])

@@ -23,10 +23,13 @@ import torch
 
 import train
 from benchmarks.common import report
-from nerfcomp.pipeline import TrainedField, evaluate_views, fp32_bytes, read_trained
-from nerfcomp.pipeline.report import mean_result
-from nerfcomp.pipeline.sweep import plot_sweep, run_sweep
-from nerfcomp.rays import image_rays, scaled
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.nfc import fp32_bytes
+from nerfcomp.artifacts.reading import read_scene_artifact
+from nerfcomp.evaluation.report import mean_result
+from nerfcomp.evaluation.sweep import plot_sweep, run_sweep
+from nerfcomp.evaluation.views import evaluate_views
+from nerfcomp.geometry.cameras import scaled, select_views
 from nerfcomp.readers import Scene
 
 DEFAULT_QPS = [-32, -28, -26, -24, -22, -20, -18, -16]
@@ -64,16 +67,16 @@ def training_figures(ckpt: Path) -> list[Figure]:
     return [Figure("training", sum(seconds), "s"), Figure("steps", content["global_step"], "")]
 
 
-def render_figures(trained: TrainedField, scene: Scene) -> list[Figure]:
+def render_figures(trained: SceneArtifact, scene: Scene) -> list[Figure]:
     """Seconds for one test view at the scene's size and at twice that size."""
     figures = []
     for factor in (1.0, 2.0):
         camera = scaled(scene.camera, factor)
         times = []
         for view in range(min(3, len(scene.names))):
-            rays = image_rays(camera, view, scene.near, scene.far, scene.ndc)
+            only = select_views(camera, [view])
             start = time.perf_counter()
-            trained.render(rays)
+            trained.draw(only)
             times.append(time.perf_counter() - start)
         figures.append(Figure(f"one view {camera.width}x{camera.height}", sorted(times)[len(times) // 2], "s"))
     return figures
@@ -96,14 +99,14 @@ def command_figures(ckpt: Path, qp: int) -> list[Figure]:
     return [*figures, Figure("peak memory of both", peak, "MiB")]
 
 
-def curves(trained: TrainedField, scene: Scene, folder: Path, qps: list[int]) -> list[Curve]:
+def curves(trained: SceneArtifact, scene: Scene, folder: Path, qps: list[int]) -> list[Curve]:
     """Rate and distortion with one QP for all tensors, and with QPs by sensitivity."""
     rows = []
-    for plan in ("uniform", "by sensitivity"):
-        points = run_sweep(trained, scene, folder / plan.replace(" ", "_"), qps, plan == "uniform")
-        plot_sweep(points, folder / f"{plan.replace(' ', '_')}.png")
+    for allocation in ("uniform", "by sensitivity"):
+        points = run_sweep(trained, scene, folder / allocation.replace(" ", "_"), qps, allocation == "uniform")
+        plot_sweep(points, folder / f"{allocation.replace(' ', '_')}.png")
         fp32 = points[0].psnr
-        rows += [Curve(plan, p.qp, p.bytes, p.ratio, p.psnr, fp32 - p.psnr) for p in points]
+        rows += [Curve(allocation, p.qp, p.bytes, p.ratio, p.psnr, fp32 - p.psnr) for p in points]
     return rows
 
 
@@ -120,7 +123,7 @@ def main() -> None:
     arguments = ["--config", str(options.config), f"{reader_options}.root", str(options.root)]
     arguments += [f"{reader_options}.val_hold", "0"]  # all training views, as in published figures
     ckpt = options.ckpt or fit(arguments)
-    trained = read_trained(ckpt)
+    trained = read_scene_artifact(ckpt)
     reader = train.main([*arguments], run=False).datamodule.reader
     scene = reader.read("test")
     mean = mean_result(evaluate_views(trained, scene))

@@ -18,32 +18,31 @@ import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting bef
 import torch
 
 from benchmarks.common import measure, report
+from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.light_field import LightFieldArtifact
+from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.exchange.onnx_export import export_onnx, open_session, some_poses
 from nerfcomp.fields import LightField
-from nerfcomp.pipeline import SceneInfo, TrainedField, read_trained
-from nerfcomp.pipeline.cost import count_macs
-from nerfcomp.pipeline.light_fields import merged
-from nerfcomp.pipeline.onnx_export import export_onnx, open_session, some_poses
-from nerfcomp.rays import spherical_path
-from nerfcomp.readers.posed import select_views
-from nerfcomp.rendering import NoSampler
+from nerfcomp.geometry.cameras import select_views
+from nerfcomp.geometry.paths import spherical_path
 
 
-def random_student() -> TrainedField:
+def random_student() -> LightFieldArtifact:
     """MobileR2L's network for synthetic scenes, not trained: it costs what a trained one costs."""
     poses = tuple(tuple(pose) for pose in spherical_path(8, 4.0).flatten(1).tolist())
     corners = ((-1.5, -1.5, -1.5), (1.5, 1.5, 1.5))
     lens = (0.0, 0.0, 0.0, 0.0)
     scene = SceneInfo(corners, 2.0, 6.0, False, (1.0, 1.0, 1.0), 800, 800, (1111.1, 1111.1, 400.0, 400.0), lens, poses)
-    return TrainedField(LightField().eval(), NoSampler(), scene)
+    return LightFieldArtifact(field=LightField().eval(), scene=scene)
 
 
-def torch_cases(trained: TrainedField, compiled: bool) -> dict[str, Callable[[], object]]:
+def torch_cases(trained: LightFieldArtifact, compiled: bool) -> dict[str, Callable[[], object]]:
     """Drawing the home view with torch."""
     camera, bounds = select_views(trained.scene.camera, [0]), trained.scene.bounds
     cases: dict[str, Callable[[], object]] = {}
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        field = merged(trained).field
-        assert isinstance(field, LightField)
+        field = trained.for_drawing().field
         forward = torch.compile(field) if compiled else field
 
         def draw(forward: Callable[[torch.Tensor], torch.Tensor] = forward, kind: torch.dtype = kind) -> object:
@@ -55,7 +54,7 @@ def torch_cases(trained: TrainedField, compiled: bool) -> dict[str, Callable[[],
     return cases
 
 
-def onnx_cases(trained: TrainedField, folder: Path, threads: int) -> dict[str, Callable[[], object]]:
+def onnx_cases(trained: LightFieldArtifact, folder: Path, threads: int) -> dict[str, Callable[[], object]]:
     """Drawing the home view with onnxruntime, from pose to picture."""
     cases: dict[str, Callable[[], object]] = {}
     pose = some_poses(trained, 1)[0]
@@ -78,19 +77,19 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     torch.set_num_threads(options.threads)
-    trained = random_student() if options.ckpt is None else read_trained(options.ckpt)
+    found = random_student() if options.ckpt is None else read_artifact(options.ckpt)
+    trained = of_kind(found, LightFieldArtifact, "This measures")
     if options.size:
-        trained = trained._replace(scene=trained.scene.scaled(options.size / trained.scene.height))
-    field, scene = trained.field, trained.scene
-    assert isinstance(field, LightField)
+        trained = trained.replace(scene=trained.scene.scaled(options.size / trained.scene.height))
+    scene = trained.scene
     with tempfile.TemporaryDirectory() as folder:
         cases = torch_cases(trained, False) | (torch_cases(trained, True) if options.compile else {})
         cases |= onnx_cases(trained, Path(folder), options.threads)
         timings = measure(cases, options.repeats, warm_up=2)
     settings = {
         "size": f"{scene.height}x{scene.width}",
-        "parameters": sum(parameter.numel() for parameter in field.parameters()),
-        "macs": count_macs(field, scene.height, scene.width).dense,
+        "parameters": sum(parameter.numel() for parameter in trained.field.parameters()),
+        "macs": trained.multiplications().dense,
     }
     report("student", settings, list(timings.values()))
 

@@ -20,7 +20,7 @@ trainer:
     - {class_path: ModelCheckpoint, init_args: {monitor: val/psnr, mode: max, filename: best}}
     - {class_path: RunCheckpoint, init_args: {every_n_train_steps: 4}}
 model:
-  class_path: R2LModule
+  class_path: LightFieldModule
   init_args:
     field:
       class_path: LightField

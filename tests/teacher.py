@@ -4,8 +4,11 @@ from pathlib import Path
 
 import torch
 
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.fields import NGPField
-from nerfcomp.pipeline import SceneInfo, TrainedField, write_checkpoint
 from nerfcomp.rendering import OccupancySampler
 from tests.tiny import TinyReader
 
@@ -21,7 +24,7 @@ data:
 """
 
 
-def tiny_teacher(size: int = 16) -> TrainedField:
+def tiny_teacher(size: int = 16) -> SceneArtifact:
     """A field whose pictures vary from pixel to pixel."""
     torch.manual_seed(1)
     field = NGPField(levels=3, log2_table_size=9, finest_resolution=32, hidden_width=16)
@@ -32,7 +35,7 @@ def tiny_teacher(size: int = 16) -> TrainedField:
     scene = TinyReader(size=size).read("train")
     field.set_aabb(scene.aabb)
     sampler.prepare(scene.aabb)
-    return TrainedField(field.eval(), sampler.eval(), SceneInfo.from_scene(scene))
+    return RadianceFieldArtifact(field=field.eval(), sampler=sampler.eval(), scene=SceneInfo.from_scene(scene))
 
 
 def write_teacher(folder: Path, size: int = 16) -> Path:

@@ -13,9 +13,10 @@ import torch
 
 import compress
 import train
+from nerfcomp.artifacts.nfc import read_nfc
+from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.codec import decode_nnc
 from nerfcomp.errors import CheckpointError, ContainerError, NerfcompError, SceneError
-from nerfcomp.pipeline import read_nfc, read_trained
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
 
@@ -33,7 +34,7 @@ trainer:
     - {class_path: BitstreamExport, init_args: {views: 1}}
     - RunCheckpoint
 model:
-  class_path: NeRFModule
+  class_path: RadianceFieldModule
   init_args:
     field: {class_path: NGPField, init_args: {levels: 3, log2_table_size: 9, finest_resolution: 32, hidden_width: 16}}
     sampler: {class_path: OccupancySampler, init_args: {resolution: 16, n_steps: 32}}
@@ -79,7 +80,7 @@ def run(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> Callable[...,
 
 
 def test_fit_leaves_a_checkpoint_that_describes_itself(workspace: Workspace) -> None:
-    trained = read_trained(workspace.ckpt)
+    trained = read_scene_artifact(workspace.ckpt)
     assert trained.scene.height == 16 and trained.scene.background == (1.0, 1.0, 1.0)
     content = torch.load(workspace.ckpt, weights_only=True)
     assert content["global_step"] == 6
@@ -91,8 +92,8 @@ def test_export_at_the_end_is_the_field_that_was_trained(workspace: Workspace) -
     figures = json.loads(path.with_suffix(".json").read_text())
     assert figures["bytes"] == path.stat().st_size
     assert figures["psnr_drop"] == pytest.approx(figures["psnr_fp32"] - figures["psnr"])
-    trained, decoded = read_trained(workspace.ckpt), read_nfc(path)
-    assert torch.equal(decoded.sampler.occupied, trained.sampler.occupied)
+    trained, decoded = read_scene_artifact(workspace.ckpt), read_nfc(path)
+    assert torch.equal(decoded.exact_tensors()["occupancy"], trained.exact_tensors()["occupancy"])
 
 
 def test_resume_ends_at_the_same_step_in_the_same_folder(workspace: Workspace) -> None:
@@ -125,7 +126,7 @@ def test_init_from_starts_with_the_weights(workspace: Workspace) -> None:
             "false",
         ]
     )
-    start, now = read_trained(workspace.ckpt).field, cli.model.field
+    start, now = read_scene_artifact(workspace.ckpt).field, cli.model.field
     for a, b in zip(start.parameters(), now.parameters()):
         assert (a - b).abs().max() <= 0.011  # one step of at most the learning rate
 

@@ -1,6 +1,8 @@
 """A scene of 8x8 pixels and a module of a few weights: all that datamodules and callbacks need to be tested."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +11,9 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from nerfcomp.datamodules.rays import RayDataModule
-from nerfcomp.rays import Camera, RayBatch, Rays, make_camera, spherical_path
+from nerfcomp.geometry.cameras import Camera, make_camera
+from nerfcomp.geometry.paths import spherical_path
+from nerfcomp.geometry.rays import RayBatch, Rays, image_rays
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 
 VIEWS: dict[Split, int] = {"train": 4, "val": 5, "test": 3}
@@ -63,6 +67,27 @@ class TinyView(NamedTuple):
     opacity: Tensor
 
 
+class TinyArtifact:
+    """What callbacks see of a tiny module."""
+
+    def __init__(self, module: "TinyModule") -> None:
+        self.module = module
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        training = self.module.training
+        self.module.eval()
+        with torch.no_grad():
+            yield
+        self.module.train(training)
+
+    def draw(self, camera: Camera, background: Tensor) -> TinyView:
+        return self.module.render_image(image_rays(camera, 0, 2.0, 6.0), background)
+
+    def draw_batch(self, batch: RayBatch) -> TinyView:
+        return self.module.render_image(batch.rays, batch.background)
+
+
 class TinyModule(LightningModule):
     """Colour as a linear function of origin and direction; a ball of radius 1 for depth and opacity.
 
@@ -86,6 +111,10 @@ class TinyModule(LightningModule):
         self.seen: list[tuple[int, Tensor]] = []
         self.scores: list[tuple[str, float]] = []
         self.rendered_views = 0
+
+    @property
+    def trained(self) -> TinyArtifact:
+        return TinyArtifact(self)
 
     def color(self, rays: Rays) -> Tensor:
         return torch.sigmoid(self.linear(torch.cat([rays.origins, rays.directions], -1)))

@@ -6,9 +6,12 @@ from typing import cast
 
 from lightning import Callback, LightningModule, Trainer
 
-from nerfcomp.pipeline import TrainedField, evaluate_views, fp32_bytes, read_nfc, write_nfc
-from nerfcomp.pipeline.encoding import Target, encode_for, some_views
-from nerfcomp.pipeline.report import mean_result, write_json
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.kinds import of_scene
+from nerfcomp.artifacts.nfc import fp32_bytes, read_nfc, write_nfc
+from nerfcomp.evaluation.report import mean_result, write_json
+from nerfcomp.evaluation.views import evaluate_views, some_views
+from nerfcomp.rate_control.targets import RateTarget, encode_for
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class BitstreamExport(Callback):
             raise ValueError(f"BitstreamExport needs every_n_steps and views >= 1, got {every_n_steps} and {views}.")
         self.every_n_steps = every_n_steps
         self.at_end = at_end
-        self.target = Target(qp, uniform)
+        self.target = RateTarget(qp, uniform)
         self.views = views
         self._last = -1
 
@@ -76,15 +79,18 @@ class BitstreamExport(Callback):
 
     def measure(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> dict[str, float]:
         """Encode to ``path`` and compare the decoded file with the field in memory."""
-        trained = cast(TrainedField, pl_module.trained)
-        size = write_nfc(encode_for(trained, self.target, provenance={"step": trainer.global_step}), path)
+        trained = cast(SceneArtifact, pl_module.trained)
+        with trained.evaluating():
+            container = encode_for(trained, self.target, provenance={"step": trainer.global_step})
+        size = write_nfc(container, path)
         figures = {"bytes": size, "ratio": fp32_bytes(trained) / size}
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not data.has("val"):
             return figures
         scene = some_views(data.split("val"), self.views)
         before = mean_result(evaluate_views(trained, scene, "fp32"))
-        after = mean_result(evaluate_views(read_nfc(path).to(trained.device), scene, "decoded"))
+        decoded = of_scene(read_nfc(path), "Views show").to(trained.device)
+        after = mean_result(evaluate_views(decoded, scene, "decoded"))
         return figures | {
             "psnr": after.psnr,
             "ssim": after.ssim,

@@ -11,9 +11,10 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.errors import DivergedError
 from nerfcomp.files import atomic_write
-from nerfcomp.pipeline import TrainedField, write_checkpoint
 
 _CHECK_STEPS = 50  # processes agree on the time only this often, as agreeing costs them a message
 
@@ -115,4 +116,4 @@ class StepCheckpoint(Callback):
         step = trainer.global_step
         if trainer.is_global_zero and step and step % self.every_n_steps == 0:
             folder = Path(trainer.log_dir or trainer.default_root_dir) / "reconstructed"
-            write_checkpoint(cast(TrainedField, pl_module.trained), folder / f"ckpt_step{step}.pt")
+            write_checkpoint(cast(SceneArtifact, pl_module.trained), folder / f"ckpt_step{step}.pt")

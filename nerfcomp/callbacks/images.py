@@ -9,8 +9,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from nerfcomp.callbacks.media import Picture, color_map, depth_picture, depth_range, to_map, to_picture
-from nerfcomp.callbacks.views import View, can_render, evaluating, render
-from nerfcomp.rays import RayBatch
+from nerfcomp.callbacks.views import View, drawable
+from nerfcomp.geometry.rays import RayBatch
 
 
 class ImageLogger(Callback):
@@ -42,12 +42,15 @@ class ImageLogger(Callback):
         """Log one view."""
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         wanted = batch_idx < self.n_views and batch.height > 0 and not trainer.sanity_checking
-        if not (wanted and boards and trainer.is_global_zero and can_render(pl_module)):
+        if not (wanted and boards and trainer.is_global_zero):
             return
         view = outputs.get("rendered") if isinstance(outputs, Mapping) else None
+        trained = drawable(pl_module)
+        if view is None and trained is not None:
+            with trained.evaluating():
+                view = trained.draw_batch(batch)
         if view is None:
-            with evaluating(pl_module):
-                view = render(trainer, pl_module, batch.rays, batch.background)
+            return
         picture = self.compose(view, batch)
         for board in boards:
             board.experiment.add_image(f"views/{batch.name}", picture, trainer.global_step, dataformats="HWC")

@@ -7,12 +7,14 @@ from typing import Any, Protocol, cast
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.compression.pruning import Schedule, apply_masks, chosen_weights, extend_masks, sparsity_after
 from nerfcomp.errors import SettingsError
-from nerfcomp.pipeline import TrainedField, write_checkpoint
-from nerfcomp.pipeline.cost import StudentCost, measure_cost
-from nerfcomp.pipeline.encoding import Target, some_views
-from nerfcomp.pipeline.report import format_table, write_csv, write_json
+from nerfcomp.evaluation.complexity import Complexity, measure_complexity
+from nerfcomp.evaluation.report import format_table, write_csv, write_json
+from nerfcomp.evaluation.views import some_views
+from nerfcomp.rate_control.targets import RateTarget
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ class Prunable(Protocol):
     """A module whose trained weights and their average are both to be pruned."""
 
     student: nn.Module
-    trained: TrainedField
+    trained: SceneArtifact
 
 
 class PruningRounds(Callback):
@@ -62,11 +64,11 @@ class PruningRounds(Callback):
         self.amount = amount
         self.schedule: Schedule = schedule
         self.layers = layers
-        self.target = Target(qp)
+        self.target = RateTarget(qp)
         self.views = views
         self.masks: dict[str, Tensor] | None = None
         self.turn = 0  # rounds that have begun
-        self.rows: list[StudentCost] = []
+        self.rows: list[Complexity] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Masks and table, for checkpoints."""
@@ -75,7 +77,7 @@ class PruningRounds(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with masks and table."""
         self.turn, self.masks = state_dict["turn"], state_dict["masks"]
-        self.rows = [StudentCost(**row) for row in state_dict["rows"]]
+        self.rows = [Complexity(**row) for row in state_dict["rows"]]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse runs too short for the rounds, or without views to measure them on."""
@@ -122,7 +124,7 @@ class PruningRounds(Callback):
         """Measure the last round and show the table."""
         self._measure(trainer, pl_module)
         if trainer.is_global_zero:
-            logger.info("%s", format_table(StudentCost._fields, self.rows))
+            logger.info("%s", format_table(Complexity._fields, self.rows))
 
     def _hold(self, module: LightningModule) -> None:
         """Set masked weights of the student and of its average to zero."""
@@ -139,7 +141,8 @@ class PruningRounds(Callback):
             name = stage.replace(" ", "")
             trained = cast(Prunable, module).trained
             scene = some_views(trainer.datamodule.split("val"), self.views)  # type: ignore[attr-defined]
-            row = measure_cost(trained, stage, scene, folder / f"{name}.nfc", self.target)
+            with trained.evaluating():
+                row = measure_complexity(trained, stage, scene, folder / f"{name}.nfc", self.target)
             self.rows.append(row)
             write_checkpoint(trained, folder / f"{name}.ckpt")
             write_csv(folder / "pruning.csv", self.rows)
@@ -147,5 +150,5 @@ class PruningRounds(Callback):
             figures = {f"pruning/{key}": value for key, value in row._asdict().items() if key != "stage"}
             for log in trainer.loggers:
                 log.log_metrics(figures, trainer.global_step)
-            logger.info("%s", format_table(StudentCost._fields, [row]))
+            logger.info("%s", format_table(Complexity._fields, [row]))
         trainer.strategy.barrier("pruning")

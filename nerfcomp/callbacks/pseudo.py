@@ -11,7 +11,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from nerfcomp.callbacks.media import Picture, to_picture
 from nerfcomp.errors import NerfcompError
-from nerfcomp.rays import RayBatch
+from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.readers.pseudo import Manifest, PseudoFolder
 
 logger = logging.getLogger(__name__)

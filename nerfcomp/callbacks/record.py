@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from nerfcomp.errors import SettingsError
-from nerfcomp.pipeline.result_file import write_record
+from nerfcomp.evaluation.result_file import write_record
 
 
 class ResultFile(Callback):

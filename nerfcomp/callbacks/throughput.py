@@ -9,7 +9,7 @@ import psutil
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from nerfcomp.rays import RayBatch
+from nerfcomp.geometry.rays import RayBatch
 
 _MIB = 2**20
 

@@ -13,11 +13,10 @@ from tqdm import tqdm
 
 from nerfcomp.callbacks.media import Picture, depth_picture, depth_range, disparity, to_map, to_picture, write_mp4
 from nerfcomp.callbacks.shards import Frame, FrameStore, discard
-from nerfcomp.callbacks.views import can_render, evaluating, render_camera
-from nerfcomp.pipeline.identity import fingerprint
-from nerfcomp.rays import Camera, scaled
-from nerfcomp.readers.posed import select_views
-from nerfcomp.readers.scene import PathKind, Scene
+from nerfcomp.callbacks.views import Drawable, drawable
+from nerfcomp.evaluation.identity import fingerprint
+from nerfcomp.geometry.cameras import Camera, scaled, select_views
+from nerfcomp.readers.scene import PathKind
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +83,10 @@ class VideoRender(Callback):
     def run(self, trainer: Trainer, module: LightningModule) -> None:
         """Render the film of the current step unless it exists; all processes must call."""
         data = getattr(trainer, "datamodule", None)
-        if getattr(trainer, "fast_dev_run", False) or data is None or not can_render(module):
+        if getattr(trainer, "fast_dev_run", False) or data is None:
+            return
+        trained = drawable(module)
+        if trained is None:
             return
         folder = Path(trainer.log_dir or trainer.default_root_dir) / self.folder_name
         stem = self.step_format.format(trainer.global_step)
@@ -93,8 +95,8 @@ class VideoRender(Callback):
         camera = scaled(data.path_cameras(self.kind, self.n_frames), self.scale)
         key = fingerprint([*module.state_dict().values(), *camera[:3]], camera.height, camera.width)
         store = FrameStore(folder / f".{stem}-{trainer.strategy.broadcast(key)}")
-        film = _Film(trainer, module, data.scene, data.background, camera, store)
-        with evaluating(module):
+        film = _Film(trained, data.background, camera, store)
+        with trained.evaluating():
             film.render_share(trainer.global_rank, trainer.world_size)
             trainer.strategy.barrier("video")
             if trainer.is_global_zero:
@@ -143,16 +145,12 @@ class _Film:
 
     def __init__(
         self,
-        trainer: Trainer,
-        module: LightningModule,
-        scene: Scene,
+        trained: Drawable,
         background: torch.Tensor,
         camera: Camera,
         store: FrameStore,
     ) -> None:
-        self.trainer = trainer
-        self.module = module
-        self.scene = scene
+        self.trained = trained
         self.background = background
         self.camera = camera
         self.store = store
@@ -172,8 +170,8 @@ class _Film:
 
     def render(self, index: int) -> Frame:
         """Render one frame."""
-        camera, scene = self.camera, self.scene
-        view = render_camera(self.trainer, self.module, select_views(camera, [index]), scene, self.background)
+        camera = self.camera
+        view = self.trained.draw(select_views(camera, [index]), self.background)
         size = (camera.height, camera.width)
         return Frame(
             to_picture(torch.nan_to_num(view.rgb), *size),

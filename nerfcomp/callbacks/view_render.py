@@ -6,11 +6,9 @@ from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 
-from nerfcomp.callbacks.views import evaluating
-from nerfcomp.pipeline import TrainedField
-from nerfcomp.pipeline.encoding import some_views
-from nerfcomp.pipeline.evaluate import evaluate_views
-from nerfcomp.pipeline.report import mean_result
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.evaluation.report import mean_result
+from nerfcomp.evaluation.views import evaluate_views, some_views
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +56,7 @@ class ViewRender(Callback):
             return
         self._last = trainer.global_step
         if trainer.is_global_zero:
-            with evaluating(module):
-                self._write(trainer, module)
+            self._write(trainer, module)
         trainer.strategy.barrier("views")
 
     def _write(self, trainer: Trainer, module: LightningModule) -> None:
@@ -67,7 +64,7 @@ class ViewRender(Callback):
         if self.views is not None:
             scene = some_views(scene, self.views)
         folder = Path(trainer.log_dir or trainer.default_root_dir) / f"testset_step{trainer.global_step}"
-        mean = mean_result(evaluate_views(cast(TrainedField, module.trained), scene, "test views", folder))
+        mean = mean_result(evaluate_views(cast(SceneArtifact, module.trained), scene, "test views", folder))
         for log in trainer.loggers:
             log.log_metrics({"test/psnr": mean.psnr, "test/ssim": mean.ssim}, trainer.global_step)
         logger.info("Step %d: PSNR %.3f dB on %d test views (%s)", trainer.global_step, mean.psnr, mean.views, folder)

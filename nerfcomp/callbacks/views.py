@@ -1,15 +1,13 @@
-"""What callbacks ask of a module that draws pictures."""
+"""What callbacks ask of a module that draws pictures: its model, drawn as an evaluation of its checkpoint would."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol, cast
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, cast
 
-import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningModule
 from torch import Tensor
 
-from nerfcomp.rays import Camera, Rays, image_rays
-from nerfcomp.readers.scene import Scene
+from nerfcomp.geometry.cameras import Camera
+from nerfcomp.geometry.rays import RayBatch
 
 
 class View(Protocol):
@@ -28,47 +26,20 @@ class View(Protocol):
         """(N,)."""
 
 
-class Renderer(Protocol):
-    """A module that renders rays."""
+class Drawable(Protocol):
+    """A model of a scene, such as a `nerfcomp.artifacts.artifact.SceneArtifact`."""
 
-    def render_image(self, rays: Rays, background: Tensor) -> View:
-        """Render N rays over a background of (N, 3) or (3,)."""
+    def evaluating(self) -> AbstractContextManager[Any]:
+        """Everything as in an evaluation, until the context ends."""
 
-
-class Drawer(Protocol):
-    """A module that draws whole views."""
-
-    def draw_camera(self, camera: Camera) -> View:
+    def draw(self, camera: Camera, background: Tensor | None = None) -> View:
         """Draw the one view of ``camera``."""
 
-
-def can_render(module: LightningModule) -> bool:
-    """Whether a module renders rays or whole views."""
-    return hasattr(module, "render_image") or hasattr(module, "draw_camera")
+    def draw_batch(self, batch: RayBatch) -> View:
+        """Draw the whole view that a datamodule hands out."""
 
 
-def render(trainer: Trainer, module: LightningModule, rays: Rays, background: Tensor) -> View:
-    """Render in the run's precision, on the module's device."""
-    rays = Rays(*(part.to(module.device) for part in rays))
-    with trainer.precision_plugin.forward_context():
-        return cast(Renderer, module).render_image(rays, background.to(module.device))
-
-
-def render_camera(trainer: Trainer, module: LightningModule, camera: Camera, scene: Scene, background: Tensor) -> View:
-    """Render one view; a module that draws whole pictures (``draw_camera``) sees the camera, others its rays."""
-    if hasattr(module, "draw_camera"):
-        with trainer.precision_plugin.forward_context():
-            return cast(Drawer, module).draw_camera(camera)
-    return render(trainer, module, image_rays(camera, 0, scene.near, scene.far, scene.ndc), background)
-
-
-@contextmanager
-def evaluating(module: LightningModule) -> Iterator[None]:
-    """Switch a module to evaluation without gradients, and back."""
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(training)
+def drawable(module: LightningModule) -> Drawable | None:
+    """The model that a module trains, if it draws pictures."""
+    trained = getattr(module, "trained", None)
+    return cast(Drawable, trained) if hasattr(trained, "draw") else None

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerfcomp.codec.bits import decode_bits, encode_bits
 from nerfcomp.codec.container import ITEM_BYTES, Container, Section, TensorSpec
 from nerfcomp.codec.nnc import SCALING, coded_units, encode_nnc
+from nerfcomp.codec.occupancy_coder import decode_occupancy, encode_occupancy
 from nerfcomp.codec.quantizers import Quantized
 from nerfcomp.codec.sandbox import Limits, decode_sections
 from nerfcomp.errors import ContainerError
@@ -142,12 +142,12 @@ def decoded_names(names: Collection[str]) -> list[str]:
 
 def _encode_bits(name: str, group: Mapping[str, np.ndarray]) -> Section:
     ((tensor, grid),) = group.items()
-    return Section(name, "bits", encode_bits(grid), (TensorSpec(tensor, "bool", grid.shape),))
+    return Section(name, "bits", encode_occupancy(grid), (TensorSpec(tensor, "bool", grid.shape),))
 
 
 def _decode_bits(section: Section) -> np.ndarray:
     try:
-        return decode_bits(section.data, section.tensors[0].shape)
+        return decode_occupancy(section.data, section.tensors[0].shape)
     except ValueError as error:
         raise ContainerError(f"Section {section.name!r} cannot be decoded: {error}") from error
 

@@ -43,22 +43,22 @@ def quantize(
     values: np.ndarray,
     qp: int,
     dependent: bool = True,
-    price: float = 0.0,
+    rd_lambda: float = 0.0,
     sensitivity: np.ndarray | None = None,
     name: str = "tensor",
 ) -> Quantized:
     """Quantize one tensor without coding it.
 
-    Values that are exactly zero, as pruning leaves them, are decoded as zero. With ``price`` 0 the squared error alone
-    is minimized. Otherwise the trellis minimizes
-    ``sum(sensitivity * error^2) + price * bits``, where the bits of each index are estimated from the tensor's own
+    Values that are exactly zero, as pruning leaves them, are decoded as zero. With ``rd_lambda`` 0 the squared error
+    alone is minimized. Otherwise the trellis minimizes
+    ``sum(sensitivity * error^2) + rd_lambda * bits``, where the bits of each index are estimated from the tensor's own
     statistics: values that matter little move to cheaper levels, most of them to zero.
 
     Args:
         values: Float array of any shape but an empty one, finite.
         qp: Quantization parameter in [-128, 127].
         dependent: Trellis-coded quantization: less distortion at the same rate, several times slower.
-        price: What one bit may cost, in units of ``sensitivity * error^2``; about ``step^2 / 9`` where all values
+        rd_lambda: What one bit may cost, in units of ``sensitivity * error^2``; about ``step^2 / 9`` where all values
             matter alike. Needs ``dependent``.
         sensitivity: Same shape, >= 0; how much a squared error of each value matters. All alike if None.
         name: What messages call the tensor.
@@ -67,7 +67,7 @@ def quantize(
         Levels of the same shape (a 0-D array becomes 1-D).
 
     Raises:
-        ValueError: Not a float array, empty, not finite, or too large for the step; a price or sensitivity that makes
+        ValueError: Not a float array, empty, not finite, or too large for the step; an rd_lambda or sensitivity that
             no sense.
 
     >>> quantize(np.array([0.5, -1.1, 0.1], np.float32), qp=-8, dependent=False).levels
@@ -76,16 +76,14 @@ def quantize(
     check_qp(name, qp)
     step = step_size(qp)
     values = _checked_values(name, values, step)
-    if price < 0 or not np.isfinite(price) or (price > 0 and not dependent):
-        raise ValueError(
-            f"The price of a bit is {price}; it must be finite, >= 0, and 0 without dependent quantization."
-        )
+    if rd_lambda < 0 or not np.isfinite(rd_lambda) or (rd_lambda > 0 and not dependent):
+        raise ValueError(f"rd_lambda is {rd_lambda}; it must be finite, >= 0, and 0 without dependent quantization.")
     if not dependent:
         levels = _nearest(values, qp)
-    elif price == 0:
+    elif rd_lambda == 0:
         levels = find_levels(values.reshape(-1), step, keep_zeros=True).reshape(values.shape)
     else:
-        weights = _checked_weights(name, values, sensitivity) * (step**2 / price)
+        weights = _checked_weights(name, values, sensitivity) * (step**2 / rd_lambda)
         levels = _cheapest(values.reshape(-1), step, weights).reshape(values.shape)
     return Quantized(levels, int(qp), bool(dependent))
 

@@ -10,6 +10,12 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 
+from nerfcomp.artifacts.artifact import Artifact
+from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
+from nerfcomp.artifacts.coded_tensors import SideQP
+from nerfcomp.artifacts.kinds import of_kind, of_scene
+from nerfcomp.artifacts.nfc import decode_artifact, fp32_bytes, read_nfc
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.callbacks import (
     MovieRender,
     ResultFile,
@@ -20,23 +26,7 @@ from nerfcomp.callbacks import (
     Throughput,
     ViewRender,
 )
-from nerfcomp.datamodules import RayDataModule
-from nerfcomp.errors import NerfcompError
-from nerfcomp.fields import NeRFField
-from nerfcomp.modules import LSAModule
-from nerfcomp.optim import StepDecay
-from nerfcomp.pipeline import (
-    TrainedField,
-    decode_trained,
-    evaluate_views,
-    fp32_bytes,
-    read_checkpoint,
-    read_nfc,
-    write_checkpoint,
-)
-from nerfcomp.pipeline.encoding import Planner, Target, encode_for, some_views
-from nerfcomp.pipeline.evaluate import ThinnedReader
-from nerfcomp.pipeline.lsa_run import (
+from nerfcomp.commands.lsa_files import (
     DatasetType,
     LSAOptions,
     StageResult,
@@ -49,11 +39,17 @@ from nerfcomp.pipeline.lsa_run import (
     write_reconstructed,
     write_results,
 )
-from nerfcomp.pipeline.lsa_search import encode_within, qp_for_bytes, qp_for_drop, quantized_copy
-from nerfcomp.pipeline.nerf_pytorch import usual_distances
-from nerfcomp.pipeline.report import format_table, mean_result
-from nerfcomp.pipeline.start import read_start
-from nerfcomp.pipeline.weights import SideQP
+from nerfcomp.datamodules import RayDataModule
+from nerfcomp.errors import NerfcompError
+from nerfcomp.evaluation.report import format_table, mean_result
+from nerfcomp.evaluation.views import ThinnedReader, evaluate_views, some_views
+from nerfcomp.exchange.loading import load_start
+from nerfcomp.exchange.nerf_pytorch import usual_distances
+from nerfcomp.modules import LSAModule
+from nerfcomp.optim import StepDecay
+from nerfcomp.rate_control.allocator import Allocator
+from nerfcomp.rate_control.targets import RateTarget, encode_for
+from nerfcomp.rate_control.tuned_search import encode_within, qp_for_drop, quantized_copy, tuned_qp_for_bytes
 from nerfcomp.readers import BlenderReader, LLFFReader, Scene, SceneReader
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 
@@ -191,40 +187,40 @@ class LSARun:
         write_results(self.folder, self.options, rows, {"test_views": len(self.test.names)})
         return rows
 
-    def original(self) -> TrainedField:
+    def original(self) -> RadianceFieldArtifact:
         """The field to compress, sampled between its own distances; as nerf-pytorch does if its file does not say."""
         forward = self.options.dataset_type == "llff"
         sampler = HierarchicalSampler(64, 64 if forward else 128, cascades=1 if forward else 2)
         train = usual_distances(self.reader.read("train"))
         white = 1.0 if train.has_alpha else 0.0
-        return read_start(self.options.ckpt, train, (white, white, white), sampler)
+        return load_start(self.options.ckpt, train, (white, white, white), sampler)
 
-    def quantize(self, original: TrainedField) -> TrainedField:
+    def quantize(self, original: RadianceFieldArtifact) -> RadianceFieldArtifact:
         """Choose QPs and give every weight the value that a decoder will see."""
-        original.learn_empty()
-        planner, options = Planner(original, self.options.uniform, self.side), self.options
+        original.prepare()
+        allocator, options = Allocator(original, self.options.uniform, self.side), self.options
         qp = options.qp
         if options.target_bytes is not None:
-            qp = qp_for_bytes(original, planner, options.target_bytes, tuned=self.steps > 0)
+            qp = tuned_qp_for_bytes(original, allocator, options.target_bytes, tuned=self.steps > 0)
         elif options.max_psnr_drop is not None:
             held = some_views(self.reader.read("val"), _HELD_VIEWS)
             best = mean_result(evaluate_views(original, held, "held-back views")).psnr
-            qp = qp_for_drop(lambda q: best - self.trial(original, planner, q, held), options.max_psnr_drop)
+            qp = qp_for_drop(lambda q: best - self.trial(original, allocator, q, held), options.max_psnr_drop)
         logger.info("Quantizing at QP %d", qp)
-        return quantized_copy(original, planner.plan(qp))
+        return quantized_copy(original, allocator.allocate(qp))
 
-    def trial(self, original: TrainedField, planner: Planner, qp: int, held: Scene) -> float:
+    def trial(self, original: RadianceFieldArtifact, allocator: Allocator, qp: int, held: Scene) -> float:
         """PSNR on held-back views of the decoded file after a little tuning at ``qp``."""
         start = self.folder / "checkpoints" / "trial.ckpt"
-        write_checkpoint(quantized_copy(original, planner.plan(qp)), start)
+        write_checkpoint(quantized_copy(original, allocator.allocate(qp)), start)
         trained = self.fit(start, min(_SEARCH_ITERATIONS, self.steps)) if self.steps else read_checkpoint(start)
         start.unlink()
-        decoded = decode_trained(encode_for(trained, Target()), trust=True)
+        decoded = of_scene(decode_artifact(encode_for(trained, RateTarget()), trust=True), "Views show")
         found = mean_result(evaluate_views(decoded, held, f"QP {qp}")).psnr
         logger.info("QP %d: %.3f dB on held-back views after some tuning", qp, found)
         return found
 
-    def tune(self, start: Path) -> TrainedField:
+    def tune(self, start: Path) -> RadianceFieldArtifact:
         """Tune with everything that a person wants to see of it, going on where an earlier session stopped."""
         options, last = self.options, self.folder / "checkpoints" / "last.ckpt"
         callbacks: list[Callback] = [RunProgressBar(), Throughput(), ResultFile()]
@@ -238,17 +234,17 @@ class LSARun:
 
     def fit(
         self, start: Path, steps: int, callbacks: list[Callback] | None = None, resume: Path | None = None
-    ) -> TrainedField:
+    ) -> RadianceFieldArtifact:
         """Tune ``start`` for some steps; without callbacks nothing is shown or written."""
         options = self.options
-        trained = read_checkpoint(start)
+        trained = of_kind(read_checkpoint(start), RadianceFieldArtifact, "LSA tunes")
         places = OccupancySampler(resolution=trained.sampler.occupied.shape[-1], n_steps=256)
         module = LSAModule(
             str(start),
             scale_qp=options.scale_qp,
             bias_qp=options.bias_qp,
             tune_biases=options.tune_biases,
-            training_sampler=places if isinstance(trained.field, NeRFField) else None,
+            training_sampler=places if trained.field.deep else None,
             optimizer=lambda parameters: torch.optim.Adam(parameters, lr=options.learning_rate),
             scheduler=lambda o, n: StepDecay(o, n, every=options.n_iters, factor=options.learning_rate_decay),
         )
@@ -271,7 +267,7 @@ class LSARun:
         module.eval()
         return module.trained
 
-    def encode(self, trained: TrainedField, path: Path) -> None:
+    def encode(self, trained: Artifact, path: Path) -> None:
         """Write a quantized field and its bare streams."""
         provenance = {"source": Path(self.options.ckpt).name, "qp": self.options.qp}
         write_bitstreams(encode_within(trained, self.options.target_bytes, provenance), path)

@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from nerfcomp.pipeline.bdrate import bd_rate, read_curve
-from nerfcomp.pipeline.report import format_table
-from nerfcomp.pipeline.result_file import LISTS, read_record
-from nerfcomp.pipeline.result_plot import Layout, plot_record
+from nerfcomp.evaluation.bdrate import bd_rate, read_curve
+from nerfcomp.evaluation.report import format_table
+from nerfcomp.evaluation.result_file import LISTS, read_record
+from nerfcomp.evaluation.result_plot import Layout, plot_record
 
 logger = logging.getLogger("compress")
 

@@ -3,14 +3,16 @@
 import logging
 from pathlib import Path
 
+from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.light_field import LightFieldArtifact
+from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.errors import NerfcompError
-from nerfcomp.fields import LightField
+from nerfcomp.evaluation.complexity import frame_milliseconds
+from nerfcomp.evaluation.report import format_table
+from nerfcomp.exchange.onnx_export import Precision, compare_with_torch, export_onnx
 from nerfcomp.files import refuse_overwrite
-from nerfcomp.pipeline import read_trained, write_checkpoint
-from nerfcomp.pipeline.cost import count_macs, frame_milliseconds
-from nerfcomp.pipeline.onnx_export import Precision, compare_with_torch, export_onnx
-from nerfcomp.pipeline.report import format_table
-from nerfcomp.pipeline.slimming import slim as slim_trained
+from nerfcomp.rate_control.slimming import slim as slim_trained
 
 logger = logging.getLogger("compress")
 
@@ -27,18 +29,15 @@ def slim(ckpt: Path, out: Path, keep: float = 0.5, multiple: int = 8, views: int
         force: Overwrite ``out``.
     """
     refuse_overwrite(out, force)
-    whole = read_trained(ckpt)
+    whole = of_kind(read_artifact(ckpt), LightFieldArtifact, "Slimming takes")
     small = slim_trained(whole, keep, views, multiple)
     write_checkpoint(small, out)
     rows = []
     for name, trained in ((ckpt, whole), (out, small)):
-        field, scene = trained.field, trained.scene
-        assert isinstance(field, LightField)
-        parameters = sum(parameter.numel() for parameter in field.parameters())
-        mmacs = count_macs(field, scene.height, scene.width).dense / 1e6
+        parameters = sum(parameter.numel() for parameter in trained.field.parameters())
+        mmacs = trained.multiplications().dense / 1e6
         rows.append([str(name), parameters, mmacs, frame_milliseconds(trained)])
     logger.info(format_table(["student", "parameters", "Mmacs", "ms per frame"], rows))
-    assert isinstance(small.field, LightField)
     logger.info("inner widths %s, tail %s", *(small.field.arguments[key] for key in ("inner_widths", "tail_widths")))
 
 
@@ -55,8 +54,8 @@ def export(ckpt: Path, out: Path, precision: Precision = "fp32", scale: float = 
     refuse_overwrite(out, force)
     if not scale > 0:
         raise NerfcompError(f"Pictures cannot be scaled by {scale}; give a number above 0.")
-    trained = read_trained(ckpt)
-    trained = trained._replace(scene=trained.scene.scaled(scale))
+    trained = of_kind(read_artifact(ckpt), LightFieldArtifact, "ONNX export takes")
+    trained = trained.replace(scene=trained.scene.scaled(scale))
     size = export_onnx(trained, out, precision)
     agreement = compare_with_torch(out, trained)
     rows = [[str(out), precision, size, trained.scene.height, trained.scene.width, agreement.psnr]]

@@ -4,10 +4,10 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from nerfcomp.artifacts.convention import as_trained, ray_camera
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.errors import NerfcompError
-from nerfcomp.pipeline import SceneInfo
-from nerfcomp.pipeline.convention import as_trained, ray_camera
-from nerfcomp.rays import Camera
+from nerfcomp.geometry.cameras import Camera
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 
 _SPLITS: dict[str, tuple[Split, ...]] = {

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfcomp.rays import Camera, RayBatch, Rays, camera_rays, image_rays
-from nerfcomp.readers.posed import select_views
+from nerfcomp.geometry.cameras import Camera, select_views
+from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays
 from nerfcomp.readers.scene import Scene
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from nerfcomp.datamodules.view_loaders import Picture, Repeatable
 from nerfcomp.errors import SettingsError
-from nerfcomp.rays import Camera, ViewBatch
-from nerfcomp.readers.posed import select_views
+from nerfcomp.geometry.cameras import Camera, select_views
+from nerfcomp.geometry.rays import ViewBatch
 
 
 class Patches(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.errors import SettingsError
-from nerfcomp.rays import look_at
+from nerfcomp.geometry.paths import look_at
 from nerfcomp.readers.alignment import focus_point
 
 _UP = (0.0, 0.0, 1.0)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.loaders import Background, RandomRayLoader, Sampling, ViewLoader, scene_on
-from nerfcomp.rays import RayBatch
-from nerfcomp.readers.posed import select_views, spread
+from nerfcomp.geometry.cameras import select_views
+from nerfcomp.geometry.rays import RayBatch
+from nerfcomp.readers.posed import spread
 from nerfcomp.readers.scene import Scene, SceneReader, Split
 
 

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.poses import PoseSource, SphericalPoses
-from nerfcomp.pipeline import TrainedField, read_trained
-from nerfcomp.rays import Camera, RayBatch, image_rays, scaled
+from nerfcomp.geometry.cameras import Camera, scaled
+from nerfcomp.geometry.rays import RayBatch, image_rays
 from nerfcomp.readers.scene import SceneReader, along
 
 
@@ -32,14 +34,14 @@ class TeacherViews:
         self.poses = poses or SphericalPoses()
         self.scale = scale
         self.seed = seed
-        self._trained: TrainedField | None = None
+        self._trained: SceneArtifact | None = None
 
     @property
-    def trained(self) -> TrainedField:
+    def trained(self) -> SceneArtifact:
         """The teacher; read on the first call."""
         if self._trained is None:
-            self._trained = read_trained(self.teacher)
-            self._trained.learn_empty()
+            self._trained = read_scene_artifact(self.teacher)
+            self._trained.prepare()
         return self._trained
 
     @property
@@ -59,9 +61,8 @@ class TeacherViews:
 
     def render(self, view: int) -> tuple[Camera, Tensor]:
         """One view: its camera and (H, W, 3) uint8 on the CPU."""
-        camera, scene = self.camera([view]), self.trained.scene
-        rays = image_rays(camera, 0, scene.near, scene.far, scene.ndc)
-        rgb = torch.nan_to_num(self.trained.render(rays).rgb).clamp(0, 1) * 255
+        camera = self.camera([view])
+        rgb = torch.nan_to_num(self.trained.draw(camera).rgb).clamp(0, 1) * 255
         return camera, rgb.round().byte().cpu().view(camera.height, camera.width, 3)
 
 
@@ -98,7 +99,7 @@ class PoseDataModule(SceneDataModule):
         self._cameras: Camera | None = None
 
     @property
-    def trained(self) -> TrainedField:
+    def trained(self) -> SceneArtifact:
         """The teacher."""
         return self.source.trained
 
@@ -133,7 +134,7 @@ class PoseLoader:
         views: Which of them.
     """
 
-    def __init__(self, trained: TrainedField, camera: Camera, views: Sequence[int]) -> None:
+    def __init__(self, trained: SceneArtifact, camera: Camera, views: Sequence[int]) -> None:
         self.scene = trained.scene
         self.camera = camera
         self.views = views

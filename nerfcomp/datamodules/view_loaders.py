@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nerfcomp.errors import SettingsError
-from nerfcomp.rays import Camera, ViewBatch
-from nerfcomp.readers.posed import select_views
+from nerfcomp.geometry.cameras import Camera, select_views
+from nerfcomp.geometry.rays import ViewBatch
 
 logger = logging.getLogger(__name__)
 

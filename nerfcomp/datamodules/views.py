@@ -4,6 +4,7 @@ from functools import cache
 
 from torch import Tensor
 
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.datamodules.loaders import over_background
 from nerfcomp.datamodules.patch_loader import RandomPatchLoader
 from nerfcomp.datamodules.poses import PoseSource
@@ -11,8 +12,7 @@ from nerfcomp.datamodules.rays import RayDataModule
 from nerfcomp.datamodules.teacher import TeacherViews
 from nerfcomp.datamodules.view_loaders import FreshViewLoader, Picture, RandomViewLoader
 from nerfcomp.errors import SceneError, SettingsError
-from nerfcomp.pipeline import SceneInfo
-from nerfcomp.rays import Camera
+from nerfcomp.geometry.cameras import Camera
 from nerfcomp.readers.pseudo import Manifest, PseudoFolder
 from nerfcomp.readers.scene import SceneReader
 

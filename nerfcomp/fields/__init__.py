@@ -1,6 +1,6 @@
 """Fields: modules from coordinates to density and colour."""
 
-from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
+from nerfcomp.fields.base import Field, RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.block_points import Bounds
 from nerfcomp.fields.build import build_field, describe_field
 from nerfcomp.fields.encodings import Frequency, HashGrid, SphericalHarmonics
@@ -11,6 +11,7 @@ from nerfcomp.fields.ngp import NGPField
 
 __all__ = [
     "Bounds",
+    "Field",
     "MLP",
     "Frequency",
     "HashGrid",

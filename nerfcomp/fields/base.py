@@ -18,8 +18,8 @@ class Shade(NamedTuple):
     normals: Tensor | None = None  # (M, 3) unit, fields with a surface only
 
 
-class RadianceField(nn.Module):
-    """Density and colour inside one axis-aligned cube.
+class Field(nn.Module):
+    """A network over one axis-aligned cube.
 
     A subclass keeps its constructor arguments in ``arguments`` (plain JSON values), so that a checkpoint or a bitstream
     can rebuild it from its class path alone.
@@ -51,6 +51,16 @@ class RadianceField(nn.Module):
         """Map positions (M, 3) from the cube to [0, 1]^3; positions outside are clamped to its faces."""
         return ((x - self.aabb[0]) / (self.aabb[1] - self.aabb[0])).clamp(0.0, 1.0)
 
+
+class RadianceField(Field):
+    """Density and colour inside the cube.
+
+    Attributes:
+        deep: The layers are fully connected and many, so that errors as large as the weights of one silence all.
+    """
+
+    deep = False
+
     def density(self, x: Tensor) -> Tensor:
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""
         raise TypeError(f"{type(self).__name__} does not say its density.")
@@ -58,6 +68,10 @@ class RadianceField(nn.Module):
     def coarse_density(self, x: Tensor) -> Tensor:
         """Density (M,) that steers the sampling, at (M, 3); that of the picture unless a field has a coarser one."""
         return self.density(x)
+
+    def steers(self, name: str) -> bool:
+        """Whether the parameter of this name says only where the field is evaluated, and is not seen in the picture."""
+        return False
 
     def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
         """Opacity and colour of samples at positions (M, 3), seen along (M, 3), of length (M,)."""

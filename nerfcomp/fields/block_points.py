@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from nerfcomp.rays import Camera, ndc_rays, pixel_directions
+from nerfcomp.geometry.cameras import Camera, pixel_directions
+from nerfcomp.geometry.rays import ndc_rays
 
 
 class Bounds(NamedTuple):
     """Between which distances points lie.
 
     Attributes:
-        near: As ``nerfcomp.rays.camera_rays`` takes it.
+        near: As ``nerfcomp.geometry.rays.camera_rays`` takes it.
         far: Likewise.
         frustum: Half width and half height of the image plane at unit distance, for scenes in normalised device
             coordinates; None in world space.
@@ -39,7 +40,7 @@ def block_directions(camera: Camera, factor: int) -> Tensor:
         (B, h w, 3), z = -1, row-major; (1, h w, 3) where all views share their intrinsics.
 
     Example:
-        >>> from nerfcomp.rays import make_camera
+        >>> from nerfcomp.geometry.rays import make_camera
         >>> block_directions(make_camera(torch.eye(3, 4), height=2, width=4, focal=2.0), 2).tolist()
         [[[-0.5, -0.0, -1.0], [0.5, -0.0, -1.0]]]
     """

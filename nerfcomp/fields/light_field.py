@@ -14,11 +14,11 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from nerfcomp.fields.base import RadianceField
+from nerfcomp.fields.base import Field
 from nerfcomp.fields.batch_norm import BatchNorm
 from nerfcomp.fields.block_points import Bounds, block_points
 from nerfcomp.fields.channels_last import Pointwise, Upsampling
-from nerfcomp.rays import Camera
+from nerfcomp.geometry.cameras import Camera
 
 _MOST_BLOCKS = 1024
 _WIDEST = 2**14
@@ -75,7 +75,7 @@ class Stage(nn.Module):
         return x
 
 
-class LightField(RadianceField):
+class LightField(Field):
     """The student: points along the rays of blocks of pixels to pixels. The defaults are MobileR2L's for 8x8 blocks.
 
     Args:

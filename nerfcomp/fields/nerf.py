@@ -189,6 +189,8 @@ class NeRFField(RadianceField):
         model_fine: The fine network, or none.
     """
 
+    deep = True
+
     def __init__(
         self,
         depth: int = 8,
@@ -210,6 +212,10 @@ class NeRFField(RadianceField):
         shared = (list(skips), position_frequencies, direction_frequencies, use_viewdirs, outputs, precision)
         self.model = VanillaNeRF(depth, width, *shared)
         self.model_fine = VanillaNeRF(fine_depth or depth, fine_width or width, *shared) if fine else None
+
+    def steers(self, name: str) -> bool:
+        """Whether a parameter belongs to the coarse network of two."""
+        return self.model_fine is not None and name.startswith("model.")
 
     @property
     def networks(self) -> list[VanillaNeRF]:

@@ -1,7 +1,7 @@
 """Which cells of a grid a set of cameras sees.
 
-Cells are indexed as in `nerfcomp.kernels.march`, cameras are those of `nerfcomp.cameras`: OpenGL axes, pixels whose
-first column spans 0 to 1, OpenCV distortion. A cell counts as seen when the ball around it shows up in an image.
+Cells are indexed as in `nerfcomp.kernels.march`, cameras are those of `nerfcomp.geometry.cameras`: OpenGL axes, pixels
+whose first column spans 0 to 1, OpenCV distortion. A cell counts as seen when the ball around it shows up in an image.
 """
 
 import math

@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
+from nerfcomp.evaluation.report import ViewResult, mean_result, write_csv, write_json
+from nerfcomp.evaluation.views import render_view
+from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.modules.base import FieldModule, OptimizerFactory, SchedulerFactory, gather_rows
-from nerfcomp.pipeline import DESCRIPTION_KEY, TrainedField, describe, render_view
-from nerfcomp.pipeline.report import ViewResult, mean_result, write_csv, write_json
-from nerfcomp.rays import RayBatch
 from nerfcomp.rendering import Rendered
 
 logger = logging.getLogger(__name__)
@@ -29,14 +31,14 @@ class EvaluatedModule(FieldModule):
         self.views: list[ViewResult] = []
 
     @property
-    def trained(self) -> TrainedField:
+    def trained(self) -> SceneArtifact:
         """The field with all that rendering it needs."""
         raise TypeError(f"{type(self).__name__} has no field to evaluate.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the field, so that the weights can be used without this run's configuration."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[DESCRIPTION_KEY] = describe(self.trained)
+        checkpoint[DESCRIPTION_KEY] = self.trained.describe()
 
     def _view_step(self, batch: RayBatch) -> dict[str, Rendered]:
         if batch.height == 0:  # another rank has one more view than this one

@@ -6,17 +6,20 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
+from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, side_qps
+from nerfcomp.artifacts.nfc import quantize_field
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import LocalScaling, WeightHook, named_scales, plain_parameters
 from nerfcomp.errors import SettingsError
+from nerfcomp.exchange.loading import load_start
 from nerfcomp.fields import NeRFField
+from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
-from nerfcomp.modules.nerf import NeRFModule
+from nerfcomp.modules.radiance_field import RadianceFieldModule
 from nerfcomp.modules.vanilla_nerf import VanillaNeRFModule
-from nerfcomp.pipeline import DESCRIPTION_KEY, SceneInfo, TrainedField, quantize_field
-from nerfcomp.pipeline.encoding import Planner
-from nerfcomp.pipeline.start import read_start
-from nerfcomp.pipeline.weights import SideQP, coded_tensors, side_qps
-from nerfcomp.rays import RayBatch
+from nerfcomp.rate_control.allocator import Allocator
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 
 
@@ -101,12 +104,12 @@ class LSAModule(VanillaNeRFModule):
             path = self.trainer.ckpt_path or self.init_from
             if path is None:
                 raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
-            start = read_start(path, data.scene, (red, green, blue), self.sampler)
+            start = load_start(path, data.scene, (red, green, blue), self.sampler)
             data.follow(start.scene)
             self._take_field(start, begins=stage == "fit" and self.trainer.ckpt_path is None)
         self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
 
-    def _take_field(self, start: TrainedField, begins: bool) -> None:
+    def _take_field(self, start: RadianceFieldArtifact, begins: bool) -> None:
         """Hook the weights, quantize them if tuning begins here, and freeze what is not tuned."""
         start = start.to(self.trainer.strategy.root_device)
         if not named_scales(start.field):
@@ -119,20 +122,20 @@ class LSAModule(VanillaNeRFModule):
         for name, parameter in plain_parameters(self.field).items():
             parameter.requires_grad_(self.tune_biases and parameter.dim() <= 1)
 
-    def _quantized(self, start: TrainedField) -> TrainedField:
+    def _quantized(self, start: RadianceFieldArtifact) -> RadianceFieldArtifact:
         """Quantize on rank zero; the others get its weights when they are wrapped, and its QPs here."""
         qps = start.qp
         if self.trainer.is_global_zero and qps is None:
-            start.learn_empty()
-            qps = quantize_field(start, Planner(start, self.uniform, self.side).plan(self.qp)).qp
+            start.prepare()
+            qps = quantize_field(start, Allocator(start, self.uniform, self.side).allocate(self.qp)).qp
         elif qps is not None:
             qps = side_qps(coded_tensors(start.field), self.side) | qps
-        return start._replace(qp=self.trainer.strategy.broadcast(qps))
+        return start.replace(qp=self.trainer.strategy.broadcast(qps))
 
     @property
-    def trained(self) -> TrainedField:
+    def trained(self) -> RadianceFieldArtifact:
         """The field with its factors, and the QPs under which it is to be encoded."""
-        return super().trained._replace(qp=self.qps)
+        return super().trained.replace(qp=self.qps)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the QPs over."""
@@ -149,7 +152,7 @@ class LSAModule(VanillaNeRFModule):
 
     def on_train_start(self) -> None:
         """Find out where the quantized networks are empty."""
-        self.trained.learn_empty()
+        self.trained.prepare()
         if self.training_sampler is None:
             return
         occupied = self.sampler.occupied[:1]
@@ -169,4 +172,4 @@ class LSAModule(VanillaNeRFModule):
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
-        return super().step(batch) if isinstance(self.field, NeRFField) else NeRFModule.step(self, batch)
+        return super().step(batch) if self.field.deep else RadianceFieldModule.step(self, batch)

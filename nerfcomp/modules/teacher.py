@@ -1,11 +1,10 @@
-"""A finished field that is asked for pictures."""
+"""A finished model that draws pictures."""
 
 import torch
-from torch import Tensor
 
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.modules.base import FieldModule
-from nerfcomp.pipeline import TrainedField
-from nerfcomp.rays import RayBatch, Rays
 from nerfcomp.rendering import Rendered
 
 
@@ -14,24 +13,21 @@ class TeacherModule(FieldModule):
 
     def __init__(self) -> None:
         super().__init__(torch.optim.SGD)
-        self._trained: TrainedField | None = None
+        self._trained: SceneArtifact | None = None
 
     def setup(self, stage: str) -> None:
         """Take the teacher from the datamodule, so that it moves to the device with this module."""
-        trained: TrainedField = self.trainer.datamodule.trained  # type: ignore[attr-defined]
-        self.field, self.sampler = trained.field.requires_grad_(False), trained.sampler
+        trained: SceneArtifact = self.trainer.datamodule.trained  # type: ignore[attr-defined]
+        for name, module in trained.modules().items():
+            self.add_module(name, module.requires_grad_(False))
         self._trained = trained
 
     @property
-    def trained(self) -> TrainedField:
+    def trained(self) -> SceneArtifact:
         """The teacher."""
         assert self._trained is not None, "set up by the trainer"
         return self._trained
 
-    def render_image(self, rays: Rays, background: Tensor) -> Rendered:
-        """Render rays without gradients; background (3,) or (N, 3)."""
-        return self.trained.render(rays, background)
-
     def predict_step(self, batch: RayBatch) -> Rendered:
         """Render one view."""
-        return self.render_image(batch.rays, batch.background)
+        return self.trained.draw_batch(batch)

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from nerfcomp.fields import NeRFField
+from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
-from nerfcomp.modules.nerf import NeRFModule, prepare_sampler
-from nerfcomp.rays import RayBatch, Rays
+from nerfcomp.modules.radiance_field import RadianceFieldModule, prepare_sampler
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, render
 from nerfcomp.rendering.emptiness import occupied_at
 from nerfcomp.rendering.metrics import psnr
@@ -16,7 +16,7 @@ from nerfcomp.rendering.visibility import kept_samples, rays_within, some_rays
 _REACH = 1.15  # of the distance to far: planes where other renderers stop are farther away in the corners of a picture
 
 
-class VanillaNeRFModule(NeRFModule):
+class VanillaNeRFModule(RadianceFieldModule):
     """A coarse and a fine network trained on rays with known colours.
 
     By itself this is the training of the paper: the coarse network's weights place the samples of the fine one, both
@@ -84,11 +84,11 @@ class VanillaNeRFModule(NeRFModule):
 
     def on_validation_epoch_start(self) -> None:
         """Find out what is empty, so that pictures take seconds."""
-        self.trained.learn_empty()
+        self.trained.prepare()
 
     def on_test_epoch_start(self) -> None:
         """Likewise."""
-        self.trained.learn_empty()
+        self.trained.prepare()
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""

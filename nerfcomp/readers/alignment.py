@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import look_at
+from nerfcomp.geometry.paths import look_at
 
 REGION = 1.5  # half side of the cube of interest around the origin after alignment
 RADIUS = 4.0  # median camera distance after alignment, as in captures that instant-ngp's scripts prepare

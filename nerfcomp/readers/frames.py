@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import Camera, lens_error
+from nerfcomp.geometry.cameras import Camera, lens_error
 from nerfcomp.readers.alignment import check_pose
 
 _UNREAD_LENSES = ("fisheye", "equirect", "panorama", "ortho")

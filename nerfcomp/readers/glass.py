@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.readers.solids import Vector
 
 

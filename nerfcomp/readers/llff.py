@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import Camera, camera_rays, spiral_path
+from nerfcomp.geometry.cameras import Camera
+from nerfcomp.geometry.paths import spiral_path
+from nerfcomp.geometry.rays import camera_rays
 from nerfcomp.readers.alignment import REGION, align_upright, average_pose, check_pose, relative_to
 from nerfcomp.readers.images import SUFFIXES, read_header
 from nerfcomp.readers.posed import PosedImageReader, Views, make_splits, require_at_least

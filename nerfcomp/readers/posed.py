@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import Camera, spiral_path
+from nerfcomp.geometry.cameras import Camera, select_views
+from nerfcomp.geometry.paths import spiral_path
 from nerfcomp.readers.alignment import average_pose, focus_point, relative_to
 from nerfcomp.readers.images import find_image, load_images
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, orbit, through_corners
@@ -116,13 +117,6 @@ class PosedImageReader(SceneReader):
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""
         return f"Add views for {split!r} or choose another split."
-
-
-def select_views(camera: Camera, views: list[int]) -> Camera:
-    """Keep some views of a camera, in the order given."""
-    return camera._replace(
-        c2w=camera.c2w[views], intrinsics=camera.intrinsics[views], distortion=camera.distortion[views]
-    )
 
 
 def downscaled(camera: Camera, factor: int) -> Camera:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from nerfcomp.rays import Camera, Rays, image_rays, look_at, make_camera, scaled
+from nerfcomp.geometry.cameras import Camera, make_camera, scaled
+from nerfcomp.geometry.paths import look_at
+from nerfcomp.geometry.rays import Rays, image_rays
 from nerfcomp.readers.arrangements import Arrangement, arrange
 from nerfcomp.readers.glass import behind_glass
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, cube, march_bounds, orbit

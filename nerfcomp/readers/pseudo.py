@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nerfcomp.errors import SceneError
 from nerfcomp.files import atomic_write
-from nerfcomp.rays import Camera, make_camera
+from nerfcomp.geometry.cameras import Camera, make_camera
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, orbit
 
 Picture = NDArray[np.uint8]

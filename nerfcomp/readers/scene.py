@@ -1,7 +1,7 @@
 """What a reader returns, and the geometry that readers share.
 
-``C`` views of ``H x W`` pixels. World conventions are those of ``nerfcomp.cameras``: right handed, OpenGL cameras; in
-scenes around an object z points up.
+``C`` views of ``H x W`` pixels. World conventions are those of ``nerfcomp.geometry.cameras``: right handed, OpenGL
+cameras; in scenes around an object z points up.
 """
 
 import math
@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from nerfcomp.rays import Camera, spherical_path
+from nerfcomp.geometry.cameras import Camera
+from nerfcomp.geometry.paths import spherical_path
 
 Split = Literal["train", "val", "test"]
 PathKind = Literal["turntable", "spiral", "auto"]
@@ -27,7 +28,7 @@ class Scene(NamedTuple):
     Attributes:
         images: (C, H, W, 4) uint8 RGBA, straight (not premultiplied) alpha; 255 where the file has no alpha.
         camera: C views of H x W pixels.
-        near: Where rays begin, as ``nerfcomp.rays.camera_rays`` takes it: world units, or with ``ndc`` a fraction.
+        near: Where rays begin, as `camera_rays` takes it: world units, or with ``ndc`` a fraction.
         far: Where rays end, likewise. Box, bounds and ``ndc`` are the same in every split.
         aabb: (2, 3) float32, least and greatest corner of the cube that is marched and encoded, in the space that is
             marched.

@@ -16,7 +16,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 
 Float = NDArray[np.float64]
 Vector = tuple[float, float, float]

@@ -4,13 +4,11 @@ from nerfcomp.kernels.march import Samples
 from nerfcomp.rendering.build import build_sampler, describe_sampler
 from nerfcomp.rendering.hierarchical import HierarchicalSampler
 from nerfcomp.rendering.images import Rendered, render, render_image
-from nerfcomp.rendering.no_sampler import NoSampler
 from nerfcomp.rendering.occupancy import OccupancyGrid
 from nerfcomp.rendering.sampler import OccupancySampler, Sampler
 
 __all__ = [
     "HierarchicalSampler",
-    "NoSampler",
     "OccupancyGrid",
     "OccupancySampler",
     "Rendered",

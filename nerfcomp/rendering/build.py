@@ -5,12 +5,11 @@ from torch import Tensor
 from nerfcomp.descriptions import Description, checked_class
 from nerfcomp.errors import ContainerError
 from nerfcomp.rendering.hierarchical import HierarchicalSampler
-from nerfcomp.rendering.no_sampler import NoSampler
 from nerfcomp.rendering.sampler import OccupancySampler, Sampler
 
 _PACKAGE = "nerfcomp.rendering"
 _SAMPLERS: dict[str, type[Sampler]] = {
-    f"{_PACKAGE}.{cls.__name__}": cls for cls in (OccupancySampler, HierarchicalSampler, NoSampler)
+    f"{_PACKAGE}.{cls.__name__}": cls for cls in (OccupancySampler, HierarchicalSampler)
 }
 
 

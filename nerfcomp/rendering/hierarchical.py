@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nerfcomp.geometry.cameras import Camera
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.march import Samples
-from nerfcomp.rays import Camera, Rays
-from nerfcomp.rendering.distances import importance, intervals, stratified
 from nerfcomp.rendering.emptiness import find_occupied, occupied_at
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+from nerfcomp.rendering.pdf_sampling import importance, intervals, stratified
 from nerfcomp.rendering.sampler import Sampler
 from nerfcomp.rendering.visibility import follow_light, join_samples, kept_samples
 

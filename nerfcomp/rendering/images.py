@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.composite import Composite, composite
 from nerfcomp.kernels.march import Samples
-from nerfcomp.rays import Rays
 
 EARLY_STOP = 1e-4
 _FIRST_WAVE = 8  # samples per ray

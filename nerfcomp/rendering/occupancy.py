@@ -13,10 +13,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nerfcomp.geometry.cameras import Camera
 from nerfcomp.kernels.march import Bricks, pack_bricks
 from nerfcomp.kernels.seen_cells import seen_cells
 from nerfcomp.kernels.silhouette_cells import silhouette_cells
-from nerfcomp.rays import Camera
 
 DensityFunction = Callable[[Tensor], Tensor]
 _CHUNK = 2**18  # cells asked at once, or taken for the mean

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nerfcomp.geometry.cameras import Camera
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.march import Backend, Samples, march
-from nerfcomp.rays import Camera, Rays
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
 
 

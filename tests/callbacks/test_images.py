@@ -10,7 +10,7 @@ from lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from nerfcomp.callbacks import ImageLogger, RunLogger
-from nerfcomp.rays import RayBatch
+from nerfcomp.geometry.rays import RayBatch
 from tests.tiny import TinyModule, TinyView, tiny_data
 
 MakeTrainer = Callable[..., Trainer]

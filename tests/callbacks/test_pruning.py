@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from nerfcomp.artifacts.nfc import read_nfc
+from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.callbacks import PruningRounds
 from nerfcomp.compression import chosen_weights
 from nerfcomp.datamodules import RayDataModule
 from nerfcomp.errors import SettingsError
-from nerfcomp.pipeline import read_nfc, read_trained
-from tests.modules.test_r2l import School
+from tests.modules.test_light_field import School
 from tests.tiny import UnvalidatedReader
 
 CALLBACKS: list[dict[str, Any]] = [
@@ -45,7 +46,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
 def test_zeros_are_exact_and_add_up(pruned: Pruned) -> None:
     shares = []
     for stage in ("before", "round1", "round2", "round3"):
-        field = read_trained(pruned.folder / "pruning" / f"{stage}.ckpt").field
+        field = read_artifact(pruned.folder / "pruning" / f"{stage}.ckpt").field
         values = torch.cat([weight.flatten() for weight in chosen_weights(field, ["*.weight", "!rgb.*"]).values()])
         shares.append(float((values == 0).float().mean()))
     assert shares == pytest.approx([0, 0.4, 0.64, 0.784], abs=2e-3)
@@ -76,7 +77,7 @@ def test_table_is_true(pruned: Pruned) -> None:
 
 
 def test_interrupted_run_ends_the_same(pruned: Pruned) -> None:
-    stop = {"class_path": "tests.modules.test_r2l.StopAfter", "init_args": {"steps": 5}}
+    stop = {"class_path": "tests.modules.test_light_field.StopAfter", "init_args": {"steps": 5}}
     pruned.fit("again", [stop, *CALLBACKS])
     last = pruned.folder.parent.parent / "again" / "version_0" / "checkpoints" / "last.ckpt"
     pruned.fit("again", CALLBACKS, "--ckpt_path", str(last))

@@ -11,10 +11,10 @@ import pytest
 from lightning import Callback, LightningModule, Trainer
 
 import train
+from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.callbacks import PseudoDataWriter
 from nerfcomp.errors import NerfcompError, SceneError
-from nerfcomp.pipeline import read_trained
-from nerfcomp.rays import image_rays
+from nerfcomp.geometry.cameras import select_views
 from nerfcomp.readers.pseudo import PseudoFolder
 from tests.callbacks.tiny_cli import stop
 from tests.teacher import write_predict_config
@@ -47,9 +47,9 @@ def test_views_are_what_the_teacher_renders(alone: Path, config: Path) -> None:
     folder = PseudoFolder(alone)
     folder.check()
     manifest = folder.open()
-    teacher = read_trained(config.parent / "teacher.ckpt")
+    teacher = read_scene_artifact(config.parent / "teacher.ckpt")
     assert len(manifest.poses) == 7 and manifest.teacher["file"] == "teacher.ckpt"
-    rendered = teacher.render(image_rays(manifest.camera, 4, manifest.near, manifest.far)).rgb
+    rendered = teacher.draw(select_views(manifest.camera, [4])).rgb
     picture = folder.picture(manifest, 4).reshape(-1, 3)
     assert (rendered * 255 - picture).abs().max() <= 0.5 + 1e-3
     assert picture.float().std() > 5

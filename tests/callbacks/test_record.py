@@ -9,7 +9,7 @@ import pytest
 from lightning import Trainer
 
 from nerfcomp.callbacks import ResultFile
-from nerfcomp.pipeline.result_file import read_record
+from nerfcomp.evaluation.result_file import read_record
 from tests.tiny import TinyModule, tiny_data
 
 MakeTrainer = Callable[..., Trainer]

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor
 
 from nerfcomp.fields import NGPField
-from nerfcomp.modules import NeRFModule
+from nerfcomp.modules import RadianceFieldModule
 from nerfcomp.rendering import OccupancySampler
 from tests.tiny import tiny_data
 
@@ -26,7 +26,7 @@ class Record(Callback):
 
 
 def weight(module: LightningModule) -> Tensor:
-    assert isinstance(module, NeRFModule) and isinstance(module.field, NGPField)
+    assert isinstance(module, RadianceFieldModule) and isinstance(module.field, NGPField)
     return module.field.rgb_mlp.matrices[0].detach().clone()
 
 
@@ -34,7 +34,7 @@ def test_a_run_ends_with_the_average_of_its_steps() -> None:
     """The average starts at the first step: ``a <- decay a + (1 - decay) w`` after every later one."""
     torch.manual_seed(0)
     field = NGPField(levels=2, log2_table_size=8, finest_resolution=32, hidden_width=8, backend="torch")
-    module = NeRFModule(field, OccupancySampler(resolution=16, n_steps=32, update_every=4, warmup_steps=8))
+    module = RadianceFieldModule(field, OccupancySampler(resolution=16, n_steps=32, update_every=4, warmup_steps=8))
     record, start = Record(), weight(module)
     average = EMAWeightAveraging(decay=DECAY, use_buffers=False)
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}

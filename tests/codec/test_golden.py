@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nerfcomp.codec import decode, encode_nnc, from_bytes, to_bytes
-from nerfcomp.codec.bits import encode_bits
+from nerfcomp.codec.occupancy_coder import encode_occupancy
 from tests.codec.samples import ball, container, ramp
 
 Check = Callable[[str, bytes], None]
@@ -20,7 +20,7 @@ def test_nnc_stream(check_expected: Check, dependent: bool) -> None:
 
 
 def test_occupancy(check_expected: Check) -> None:
-    check_expected("ball.bits", encode_bits(ball(24, cascades=2)))
+    check_expected("ball.bits", encode_occupancy(ball(24, cascades=2)))
 
 
 def test_container_and_its_values(check_expected: Check) -> None:

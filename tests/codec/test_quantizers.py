@@ -53,18 +53,18 @@ def test_refusals_say_why(values: np.ndarray, qp: int, sentence: str) -> None:
         quantize(values, qp)
 
 
-@pytest.mark.parametrize("price", [-1.0, np.nan, np.inf])
-def test_senseless_prices_are_refused(price: float) -> None:
-    with pytest.raises(ValueError, match="price"):
-        quantize(np.ones(3, np.float32), -20, price=price)
-    with pytest.raises(ValueError, match="price"):
-        quantize(np.ones(3, np.float32), -20, dependent=False, price=1.0)
+@pytest.mark.parametrize("rd_lambda", [-1.0, np.nan, np.inf])
+def test_senseless_prices_are_refused(rd_lambda: float) -> None:
+    with pytest.raises(ValueError, match="rd_lambda"):
+        quantize(np.ones(3, np.float32), -20, rd_lambda=rd_lambda)
+    with pytest.raises(ValueError, match="rd_lambda"):
+        quantize(np.ones(3, np.float32), -20, dependent=False, rd_lambda=1.0)
 
 
 @pytest.mark.parametrize("sensitivity", [np.ones(2), -np.ones(3), np.array([1, np.nan, 1])])
 def test_senseless_sensitivities_are_refused(sensitivity: np.ndarray) -> None:
     with pytest.raises(ValueError, match="sensitivity"):
-        quantize(np.ones(3, np.float32), -20, price=1e-3, sensitivity=sensitivity)
+        quantize(np.ones(3, np.float32), -20, rd_lambda=1e-3, sensitivity=sensitivity)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])

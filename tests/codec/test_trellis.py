@@ -60,16 +60,16 @@ def test_no_path_has_less_error(seed: int) -> None:
     assert np.isclose(((values - levels) ** 2).sum(), brute_force(values.astype(np.float64)))
 
 
-@pytest.mark.parametrize("price", [0.0, 0.02, 0.11])
+@pytest.mark.parametrize("rd_lambda", [0.0, 0.02, 0.11])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_zeros_stay_zero(share: float, price: float) -> None:
+def test_zeros_stay_zero(share: float, rd_lambda: float) -> None:
     rng = np.random.default_rng(7)
     for qp in range(-40, 8, 5):
         values = rng.normal(0, 0.2, 2000).astype(np.float32)
         zeros = rng.random(2000) < share
         values[zeros] = 0.0
         sensitivity = rng.random(2000) * (rng.random(2000) < 0.7)
-        quantized = quantize(values, qp, price=price * step_size(qp) ** 2, sensitivity=sensitivity)
+        quantized = quantize(values, qp, rd_lambda=rd_lambda * step_size(qp) ** 2, sensitivity=sensitivity)
         assert not dequantize(quantized)[zeros].any()
         assert is_allowed(quantized.levels.tolist())
 
@@ -99,26 +99,26 @@ def test_levels_follow_the_state_machine() -> None:
 
 def test_weighted_levels_follow_the_state_machine() -> None:
     values = np.random.default_rng(0).laplace(0, 3, 500).astype(np.float32)
-    levels = quantize(values, 0, price=0.2, sensitivity=np.linspace(0, 2, 500)).levels
+    levels = quantize(values, 0, rd_lambda=0.2, sensitivity=np.linspace(0, 2, 500)).levels
     assert is_allowed(levels.tolist())
 
 
 def test_price_lowers_error_and_bits_together() -> None:
     values = np.random.default_rng(0).laplace(0, 0.01, 20000).astype(np.float32)
-    qp, price = -22, 0.1 * step_size(-22) ** 2
+    qp, rd_lambda = -22, 0.1 * step_size(-22) ** 2
 
     def cost(quantized: Quantized) -> float:
         bits = total_bits(count_flags(quantized.levels, True))
-        return float(((dequantize(quantized) - values) ** 2).sum() + price * bits)
+        return float(((dequantize(quantized) - values) ** 2).sum() + rd_lambda * bits)
 
-    assert cost(quantize(values, qp, price=price)) < 0.98 * cost(quantize(values, qp))
+    assert cost(quantize(values, qp, rd_lambda=rd_lambda)) < 0.98 * cost(quantize(values, qp))
 
 
 def test_values_that_do_not_matter_become_zero() -> None:
     values = np.ones(100, np.float32)
     sensitivity = np.zeros(100)
     sensitivity[::10] = 1.0
-    levels = quantize(values, -20, price=1e-6, sensitivity=sensitivity).levels
+    levels = quantize(values, -20, rd_lambda=1e-6, sensitivity=sensitivity).levels
     assert (levels[sensitivity == 0] == 0).all()
     assert (levels[sensitivity > 0] != 0).all()
 

@@ -12,21 +12,27 @@ import torch
 from lightning import Trainer
 
 import compress
+from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
+from nerfcomp.artifacts.kinds import of_scene
+from nerfcomp.artifacts.light_field import LightFieldArtifact
+from nerfcomp.artifacts.nfc import read_nfc
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.callbacks import ResultFile
 from nerfcomp.commands.lsa import LSARun
+from nerfcomp.commands.lsa_files import LSAOptions
 from nerfcomp.errors import NerfcompError
+from nerfcomp.evaluation.report import mean_result
+from nerfcomp.evaluation.result_file import read_record
+from nerfcomp.evaluation.views import evaluate_views
+from nerfcomp.exchange.nerf_pytorch import to_nerf_pytorch
 from nerfcomp.fields import NeRFField, RadianceField
+from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules import LSAModule
-from nerfcomp.pipeline import SceneInfo, TrainedField, evaluate_views, read_checkpoint, read_nfc, write_checkpoint
-from nerfcomp.pipeline.lsa_run import LSAOptions
-from nerfcomp.pipeline.nerf_pytorch import to_nerf_pytorch
-from nerfcomp.pipeline.report import mean_result
-from nerfcomp.pipeline.result_file import read_record
-from nerfcomp.rays import RayBatch, Rays
 from nerfcomp.readers import BlenderReader, ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
 from nerfcomp.readers.nerf_pytorch import read_nerf_pytorch, write_nerf_pytorch
-from nerfcomp.rendering import HierarchicalSampler, NoSampler
+from nerfcomp.rendering import HierarchicalSampler
 from tests.fields.test_light_field import shaken
 from tests.readers import builders
 
@@ -43,7 +49,9 @@ class Workspace:
         field.set_aabb(train.aabb)
         sampler = HierarchicalSampler(8, 8, resolution=8)
         sampler.prepare(train.aabb)
-        write_checkpoint(TrainedField(field, sampler, SceneInfo.from_scene(train)), self.ckpt)
+        write_checkpoint(
+            RadianceFieldArtifact(field=field, sampler=sampler, scene=SceneInfo.from_scene(train)), self.ckpt
+        )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,7 @@ def test_a_run_leaves_everything_behind(run: Callable[..., str], workspace: Work
     assert [row["stage"] for row in results["stages"]] == ["fp32", "quantized", "tuned"]
     assert results["stages"][2]["bytes"] == nfc.stat().st_size and "tuned" in text
     test = BlenderReader(workspace.scene, downscale=2, near=2.0, far=6.0).read("test")
-    again = mean_result(evaluate_views(read_nfc(nfc), test)).psnr
+    again = mean_result(evaluate_views(of_scene(read_nfc(nfc), "test"), test)).psnr
     assert results["stages"][2]["psnr"] == pytest.approx(again, abs=1e-9)
 
 
@@ -171,7 +179,7 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
 def test_light_fields_have_no_rays_to_tune_on(run: Callable[..., str], workspace: Workspace, tmp_path: Path) -> None:
     scene = SceneInfo.from_scene(BlenderReader(workspace.scene, downscale=2).read("train"))
     student = tmp_path / "student.ckpt"
-    write_checkpoint(TrainedField(shaken(), NoSampler(), scene), student)
+    write_checkpoint(LightFieldArtifact(field=shaken(), scene=scene), student)
     with pytest.raises(NerfcompError, match="has no rays"):
         run(ckpt=student)
 
@@ -187,11 +195,11 @@ def options(ckpt: Path, root: Path) -> LSAOptions:
 
 
 def test_distances_and_rays_are_those_of_the_training(workspace: Workspace, tmp_path: Path) -> None:
-    trained = read_checkpoint(workspace.ckpt)
+    trained = of_scene(read_checkpoint(workspace.ckpt), "test")
     box = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
     own = trained.scene._replace(near=1.25, far=5.5, aabb=box).with_rays(pixel_centers=False)
     trained.field.set_aabb(torch.tensor(box))
-    write_checkpoint(trained._replace(scene=own), tmp_path / "own.ckpt")
+    write_checkpoint(trained.replace(scene=own), tmp_path / "own.ckpt")
     found = LSARun(tmp_path / "run", options(tmp_path / "own.ckpt", workspace.scene)).original()
     assert (found.scene.near, found.scene.far, found.scene.aabb) == (1.25, 5.5, box)
     assert found.scene.intrinsics[2:] == (8.5, 8.5) and not found.scene.pixel_centers
@@ -214,9 +222,9 @@ def test_distances_of_a_foreign_file_suit_the_cameras(
 def test_tuning_goes_along_the_rays_of_the_training(
     run: Callable[..., str], workspace: Workspace, tmp_path: Path
 ) -> None:
-    trained = read_checkpoint(workspace.ckpt)
+    trained = of_scene(read_checkpoint(workspace.ckpt), "test")
     own = trained.scene._replace(near=1.25, far=5.5).with_rays(pixel_centers=False)
-    write_checkpoint(trained._replace(scene=own), tmp_path / "own.ckpt")
+    write_checkpoint(trained.replace(scene=own), tmp_path / "own.ckpt")
     seen: list[Rays] = []
 
     def note(self: LSAModule, batch: RayBatch) -> dict[str, torch.Tensor]:
@@ -228,7 +236,7 @@ def test_tuning_goes_along_the_rays_of_the_training(
         patch.setattr(LSAModule, "training_step", note)
         run(ckpt=tmp_path / "own.ckpt", qp=-18, movie_frames=0, n_iters=1, epochs=1, out=tmp_path / "out")
     assert {(float(rays.near.min()), float(rays.far.max())) for rays in seen} == {(1.25, 5.5)}
-    decoded = read_nfc(next((tmp_path / "out").glob("*/bitstream/before_tuning.nfc")))
+    decoded = of_scene(read_nfc(next((tmp_path / "out").glob("*/bitstream/before_tuning.nfc"))), "test")
     assert decoded.scene.intrinsics == own.intrinsics and decoded.scene.pixel_centers is False
 
 

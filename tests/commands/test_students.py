@@ -9,13 +9,15 @@ import pytest
 import torch
 
 import compress
+from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.light_field import LightFieldArtifact
+from nerfcomp.artifacts.nfc import read_nfc
+from nerfcomp.artifacts.reading import read_scene_artifact
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.codec.quantizers import step_size
 from nerfcomp.errors import NerfcompError
 from nerfcomp.fields import LightField
-from nerfcomp.pipeline import SceneInfo, TrainedField, read_nfc, read_trained, write_checkpoint
-from nerfcomp.pipeline.light_fields import folded
 from nerfcomp.readers import ProceduralReader
-from nerfcomp.rendering import NoSampler
 from tests.fields.test_light_field import shaken
 from tests.teacher import write_teacher
 
@@ -26,10 +28,10 @@ READER = ["--reader=ProceduralReader", *(f"--reader.{name}={value}" for name, va
 @pytest.fixture(scope="module")
 def ckpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("student") / "student.ckpt"
-    scene = SceneInfo.from_scene(ProceduralReader(**SIZES).read("train"))
+    scene = SceneInfo.from_scene(ProceduralReader(**SIZES).read("train"))  # type: ignore[arg-type]
     field = shaken(width=32)
     field.set_aabb(torch.tensor(scene.aabb))
-    write_checkpoint(TrainedField(field, NoSampler(), scene), path)
+    write_checkpoint(LightFieldArtifact(field=field, scene=scene), path)
     return path
 
 
@@ -51,7 +53,7 @@ def psnr(folder: Path) -> float:
 def test_file_decodes_to_the_same_network(ckpt: Path, run: Callable[..., str], tmp_path: Path) -> None:
     file = tmp_path / "student.nfc"
     run("encode", "--ckpt", ckpt, "--out", file, "--qp", "-36", "--uniform", "true")
-    whole, decoded = folded(read_trained(ckpt)).field, read_nfc(file).field
+    whole, decoded = read_scene_artifact(ckpt).for_coding().field, read_nfc(file).field
     assert isinstance(decoded, LightField) and decoded.arguments == whole.arguments
     for (name, value), other in zip(whole.named_parameters(), decoded.parameters(), strict=True):
         assert (value - other).abs().max() <= 2 * step_size(-36), name  # the steps of dependent quantization
@@ -70,7 +72,7 @@ def test_coarser_files_are_smaller(ckpt: Path, run: Callable[..., str], tmp_path
 
 def test_slim_writes_a_smaller_student(ckpt: Path, run: Callable[..., str], tmp_path: Path) -> None:
     text = run("slim", "--ckpt", ckpt, "--out", tmp_path / "slim.ckpt", "--keep", "0.4", "--multiple", "2")
-    small, whole = read_trained(tmp_path / "slim.ckpt"), read_trained(ckpt)
+    small, whole = read_scene_artifact(tmp_path / "slim.ckpt"), read_scene_artifact(ckpt)
     assert sum(p.numel() for p in small.field.parameters()) < 0.7 * sum(p.numel() for p in whole.field.parameters())
     assert "ms per frame" in text and "inner widths" in text and small.scene == whole.scene
     with pytest.raises(NerfcompError, match="exists already"):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from nerfcomp.datamodules.loaders import RandomRayLoader, Sampling, ViewLoader, over_background
-from nerfcomp.rays import RayBatch, camera_rays, project
+from nerfcomp.geometry.cameras import project
+from nerfcomp.geometry.rays import RayBatch, camera_rays
 from tests.tiny import TinyReader
 
 WHITE = torch.ones(3)

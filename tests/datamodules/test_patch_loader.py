@@ -6,7 +6,8 @@ import torch
 
 from nerfcomp.datamodules.patch_loader import RandomPatchLoader
 from nerfcomp.fields.block_points import Bounds, block_points
-from nerfcomp.rays import make_camera, spherical_path
+from nerfcomp.geometry.cameras import make_camera
+from nerfcomp.geometry.paths import spherical_path
 
 VIEWS, HEIGHT, WIDTH, SIDE = 5, 12, 16, 4
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nerfcomp.datamodules.poses import CameraBoxPoses, PosesBetween, PoseSource, SphericalPoses
-from nerfcomp.rays import look_at, spherical_path
+from nerfcomp.geometry.paths import look_at, spherical_path
 
 KNOWN = torch.cat([spherical_path(6, 4.0, 0.2), spherical_path(6, 5.0, 0.9)])
 SOURCES = [SphericalPoses(), CameraBoxPoses(), PosesBetween()]

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from nerfcomp.datamodules.view_loaders import FreshViewLoader, RandomViewLoader
-from nerfcomp.rays import Camera, make_camera, spherical_path
+from nerfcomp.geometry.cameras import Camera, make_camera
+from nerfcomp.geometry.paths import spherical_path
 
 VIEWS = 11
 

@@ -9,7 +9,9 @@ from nerfcomp.fields import Bounds, LightField, build_field, describe_field
 from nerfcomp.fields.batch_norm import BatchNorm
 from nerfcomp.fields.block_points import block_points, points_along
 from nerfcomp.fields.channels_last import Upsampling
-from nerfcomp.rays import Camera, camera_rays, make_camera, spherical_path
+from nerfcomp.geometry.cameras import Camera, make_camera
+from nerfcomp.geometry.paths import spherical_path
+from nerfcomp.geometry.rays import camera_rays
 
 SMALL: dict[str, Any] = {
     "points_per_ray": 3, "octaves": 2, "width": 12, "n_blocks": 2, "factors": (2, 3), "kernels": (4, 3),
@@ -147,7 +149,7 @@ def test_merged_draws_the_same_with_a_layer_less(kernels: tuple[int, int]) -> No
     assert isinstance(twin.rgb, nn.Identity) and twin.arguments["tail_widths"] == [8, 3]
     assert torch.allclose(field(points), twin(points), atol=1e-5)
     assert torch.equal(twin.merged()(points), twin(points))
-    assert isinstance(build_field(describe_field(twin)), LightField)
+    assert isinstance(build_field(describe_field(twin), [LightField]), LightField)
 
 
 def test_stages_with_blocks_are_not_merged() -> None:
@@ -162,7 +164,7 @@ def test_colours_need_three_channels() -> None:
 
 def test_description_rebuilds_explicit_widths() -> None:
     field = LightField(**SMALL, inner_widths=(5, 7, 3, 2, 1))
-    twin = build_field(describe_field(field))
+    twin = build_field(describe_field(field), [LightField])
     assert isinstance(twin, LightField)
     twin.load_state_dict(field.state_dict())
     assert [block.conv1.out_channels for block in twin.residuals] == [5, 7, 3, 2, 1]
@@ -194,7 +196,7 @@ def test_impossible_networks_are_refused(changes: dict[str, Any]) -> None:
     description = describe_field(LightField(**SMALL))
     lists = {key: list(value) if isinstance(value, tuple) else value for key, value in changes.items()}
     with pytest.raises(ContainerError):
-        build_field(description._replace(init_args={**description.init_args, **lists}))
+        build_field(description._replace(init_args={**description.init_args, **lists}), [LightField])
 
 
 def test_gradients_reach_every_weight() -> None:

@@ -128,7 +128,8 @@ def test_padded_lengths_are_few_and_little_longer() -> None:
 
 def test_description_rebuilds() -> None:
     field = NeRFField(depth=3, width=8, skips=(1,), fine_width=12, use_viewdirs=False)
-    twin = build_field(Description.from_json(json.loads(json.dumps(describe_field(field)._asdict()))))
+    described = json.loads(json.dumps(describe_field(field)._asdict()))
+    twin = build_field(Description.from_json(described), [NeRFField])
     twin.load_state_dict(field.state_dict())
     assert twin.arguments == field.arguments
 
@@ -150,4 +151,4 @@ def test_description_rebuilds() -> None:
 )
 def test_descriptions_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ContainerError):
-        build_field(Description("nerfcomp.fields.NeRFField", wrong))
+        build_field(Description("nerfcomp.fields.NeRFField", wrong), [NeRFField])

@@ -78,7 +78,8 @@ def test_impossible_boxes_are_refused(corners: list[list[float]]) -> None:
 
 def test_description_rebuilds_the_same_field() -> None:
     field = small_field()
-    twin = build_field(describe_field(field))
+    twin = build_field(describe_field(field), [NGPField])
+    assert isinstance(twin, NGPField)
     twin.load_state_dict(field.state_dict())
     x = torch.rand(9, 3)
     assert torch.equal(twin.density(x), field.density(x))
@@ -98,7 +99,7 @@ def test_description_rebuilds_the_same_field() -> None:
 )
 def test_foreign_descriptions_are_refused(description: Description, message: str) -> None:
     with pytest.raises(ContainerError, match=message):
-        build_field(description)
+        build_field(description, [NGPField])
 
 
 @pytest.mark.parametrize("value", [None, [], {"class_path": 1, "init_args": {}}, {"class_path": "a"}])

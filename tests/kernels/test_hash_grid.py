@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.kernels.hash_grid import Backend, GridGeometry, grid_geometry, hash_encode
-from nerfcomp.kernels.hash_grid_torch import corner_indices
+from nerfcomp.kernels.hash_grid.torch_kernel import corner_indices
 
 BACKENDS: tuple[Backend, Backend] = ("numba", "torch")
 SMALL = grid_geometry(

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from nerfcomp.geometry.cameras import Camera, make_camera, project
+from nerfcomp.geometry.paths import look_at
 from nerfcomp.kernels.seen_cells import seen_cells
-from nerfcomp.rays import Camera, look_at, make_camera, project
 
 BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
 

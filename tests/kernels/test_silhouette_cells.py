@@ -2,9 +2,9 @@
 
 import torch
 
-from nerfcomp.cameras import make_camera, project, spherical_path
+from nerfcomp.geometry.cameras import Camera, make_camera, project
+from nerfcomp.geometry.paths import spherical_path
 from nerfcomp.kernels.silhouette_cells import silhouette_cells
-from nerfcomp.rays import Camera
 
 BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
 

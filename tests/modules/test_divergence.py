@@ -10,7 +10,7 @@ from torch import nn
 from nerfcomp.callbacks import RunCheckpoint
 from nerfcomp.errors import DivergedError
 from nerfcomp.fields import RadianceField
-from nerfcomp.modules import NeRFModule, VanillaNeRFModule
+from nerfcomp.modules import RadianceFieldModule, VanillaNeRFModule
 from nerfcomp.modules.divergence import DivergenceWatch, broken_weights
 from nerfcomp.optim import GridAdam
 from nerfcomp.rendering import OccupancySampler
@@ -46,9 +46,9 @@ def fit(module: LightningModule, folder: Path, *callbacks: Callback, steps: int 
     return trainer
 
 
-def ngp_module(lr: float = 1e-3) -> NeRFModule:
+def ngp_module(lr: float = 1e-3) -> RadianceFieldModule:
     field, sampler = tiny_ngp()
-    return NeRFModule(field, sampler, lambda params: GridAdam(params, lr=lr))
+    return RadianceFieldModule(field, sampler, lambda params: GridAdam(params, lr=lr))
 
 
 def last_step(folder: Path) -> int:

@@ -7,22 +7,19 @@ import pytest
 import torch
 from lightning import Trainer
 
+from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
+from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.nfc import decode_artifact, fp32_bytes
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.compression import LocalScaling, named_scales, plain_parameters
 from nerfcomp.datamodules import RayDataModule
+from nerfcomp.evaluation.report import mean_result
+from nerfcomp.evaluation.views import evaluate_views
+from nerfcomp.exchange.nerf_pytorch import to_nerf_pytorch
+from nerfcomp.geometry.rays import image_rays
 from nerfcomp.modules import LSAModule
 from nerfcomp.optim import StepDecay
-from nerfcomp.pipeline import (
-    TrainedField,
-    decode_trained,
-    evaluate_views,
-    fp32_bytes,
-    read_checkpoint,
-    write_checkpoint,
-)
-from nerfcomp.pipeline.encoding import Target, encode_for
-from nerfcomp.pipeline.nerf_pytorch import to_nerf_pytorch
-from nerfcomp.pipeline.report import mean_result
-from nerfcomp.rays import image_rays
+from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import ProceduralReader, Scene, Split
 from nerfcomp.readers.nerf_pytorch import write_nerf_pytorch
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
@@ -63,17 +60,19 @@ def test_only_scales_and_biases_move(
 def test_weights_are_those_of_the_decoded_file(pair: Path, tmp_path: Path) -> None:
     module = LSAModule(str(pair), qp=-16, uniform=True, optimizer=lambda p: torch.optim.Adam(p, lr=1e-2))
     tune(module, tmp_path)
-    container = encode_for(module.trained, Target())
-    decoded = decode_trained(container, trust=True)
+    container = encode_for(module.trained, RateTarget())
+    decoded = decode_artifact(container, trust=True)
     rays = next(iter(data().val_dataloader())).rays
-    assert (decoded.render(rays).rgb - module.trained.render(rays).rgb).abs().max() < 0.02
+    assert (
+        of_kind(decoded, RadianceFieldArtifact, "test").render(rays).rgb - module.trained.render(rays).rgb
+    ).abs().max() < 0.02
     assert fp32_bytes(decoded) == fp32_bytes(module.trained)
 
 
 class PicturesOf(ProceduralReader):
     """The scene as a trained field shows it."""
 
-    def __init__(self, trained: TrainedField) -> None:
+    def __init__(self, trained: RadianceFieldArtifact) -> None:
         super().__init__(image_size=16, n_train=3, n_val=1, n_test=1, supersampling=1)
         self.trained = trained
 
@@ -86,7 +85,9 @@ class PicturesOf(ProceduralReader):
 
 
 def test_tuning_wins_back_what_quantization_lost(ngp: Path, tmp_path: Path) -> None:
-    truth = RayDataModule(PicturesOf(read_checkpoint(ngp)), batch_size=256, background="black")
+    truth = RayDataModule(
+        PicturesOf(of_kind(read_checkpoint(ngp), RadianceFieldArtifact, "test")), batch_size=256, background="black"
+    )
     before = LSAModule(str(ngp), qp=-4, uniform=True, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
     after = LSAModule(str(ngp), qp=-4, uniform=True, optimizer=lambda p: torch.optim.Adam(p, lr=2e-2))
     quality = []
@@ -151,7 +152,7 @@ def test_scales_that_are_there_already_stay(ngp: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         next(iter(named_scales(trained.field).values())).fill_(1.5)
     qps = {name: -20 for name in plain_parameters(trained.field)}
-    write_checkpoint(trained._replace(qp=qps), tmp_path / "scaled.ckpt")
+    write_checkpoint(trained.replace(qp=qps), tmp_path / "scaled.ckpt")
     module = LSAModule(str(tmp_path / "scaled.ckpt"), optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
     tune(module, tmp_path, steps=1)
     first = next(iter(named_scales(module.field).values()))

@@ -23,7 +23,7 @@ trainer:
   limit_val_batches: 1
   callbacks: [{class_path: tests.modules.rank_dump.RankDump, init_args: {folder: %(folder)s}}]
 model:
-  class_path: NeRFModule
+  class_path: RadianceFieldModule
   init_args:
     field: {class_path: NGPField, init_args: {levels: 3, log2_table_size: 9, finest_resolution: 32, hidden_width: 16}}
     sampler: {class_path: OccupancySampler, init_args: {resolution: 16, n_steps: 32, update_every: 4, warmup_steps: 8}}

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from nerfcomp.evaluation.report import mean_result
+from nerfcomp.evaluation.views import evaluate_views
 from nerfcomp.fields import NeRFField
 from nerfcomp.modules import VanillaNeRFModule
-from nerfcomp.pipeline import evaluate_views
-from nerfcomp.pipeline.report import mean_result
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 from tests.modules.tiny_fields import data, quiet_fit
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from lightning import LightningModule, Trainer
 
+from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.datamodules import RayDataModule
 from nerfcomp.fields import NeRFField, NGPField, RadianceField
-from nerfcomp.pipeline import SceneInfo, TrainedField, write_checkpoint
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Sampler
 
@@ -21,7 +23,7 @@ def save(field: RadianceField, sampler: Sampler, path: Path) -> Path:
     scene = data().split("train")
     field.set_aabb(scene.aabb)
     sampler.prepare(scene.aabb, scene.camera, False, scene.images[..., 3])
-    write_checkpoint(TrainedField(field, sampler, SceneInfo.from_scene(scene)), path)
+    write_checkpoint(RadianceFieldArtifact(field=field, sampler=sampler, scene=SceneInfo.from_scene(scene)), path)
     return path
 
 

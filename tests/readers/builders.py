@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nerfcomp.rays import spherical_path
+from nerfcomp.geometry.paths import spherical_path
 
 Json = dict[str, Any]
 

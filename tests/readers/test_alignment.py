@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import look_at, spherical_path
+from nerfcomp.geometry.paths import look_at, spherical_path
 from nerfcomp.readers.alignment import align_upright, average_pose, check_pose, focus_point, relative_to
 
 

@@ -3,7 +3,7 @@ from typing import cast, get_args
 import pytest
 import torch
 
-from nerfcomp.rays import image_rays
+from nerfcomp.geometry.rays import image_rays
 from nerfcomp.readers import ProceduralReader, Scene
 from nerfcomp.readers.arrangements import Arrangement, arrange
 from nerfcomp.readers.solids import trace

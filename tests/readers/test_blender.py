@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import image_rays, project
+from nerfcomp.geometry.cameras import project
+from nerfcomp.geometry.rays import image_rays
 from nerfcomp.readers import BlenderReader
 from tests.readers.builders import edit_frame, edit_json, noise, orbit_frames, write_blender, write_images
 

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.readers.glass import Glass, behind_glass
 
 RED = Glass((0.0, 0.0, 0.0), 1.0, (1.0, 0.0, 0.0), 0.8)

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import camera_rays, image_rays, look_at, project, scaled
+from nerfcomp.geometry.cameras import project, scaled
+from nerfcomp.geometry.paths import look_at
+from nerfcomp.geometry.rays import camera_rays, image_rays
 from nerfcomp.readers import LLFFReader, Scene
 from tests.readers.builders import forward_table, noise, write_images, write_llff
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from nerfcomp.rays import image_rays
+from nerfcomp.geometry.rays import image_rays
 from nerfcomp.readers.arrangements import still_life
 from nerfcomp.readers.procedural import ProceduralReader
 from nerfcomp.readers.scene import Scene, Split

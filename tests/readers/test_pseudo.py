@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import spherical_path
+from nerfcomp.geometry.paths import spherical_path
 from nerfcomp.readers.pseudo import Manifest, PseudoFolder, PseudoReader
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from nerfcomp.rays import image_rays, look_at, make_camera, spherical_path
+from nerfcomp.geometry.cameras import make_camera
+from nerfcomp.geometry.paths import look_at, spherical_path
+from nerfcomp.geometry.rays import image_rays
 from nerfcomp.readers import SceneReader
 from nerfcomp.readers.scene import along, cube, march_bounds, orbit
 

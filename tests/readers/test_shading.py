@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.readers.shading import pattern, shade
 from nerfcomp.readers.solids import Solid, Texture, trace
 

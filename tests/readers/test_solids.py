@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.readers.solids import KEY, Hits, Solid, trace
 
 GREY = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

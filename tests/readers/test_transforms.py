@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nerfcomp.errors import SceneError
-from nerfcomp.rays import project
+from nerfcomp.geometry.cameras import project
 from nerfcomp.readers import Split, TransformsReader
 from tests.readers.builders import edit_frame, edit_json, matrix, noise, orbit_frames, write_blender, write_transforms
 

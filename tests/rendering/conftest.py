@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 
 
 class Shade(NamedTuple):

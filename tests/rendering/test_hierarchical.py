@@ -7,7 +7,7 @@ import torch
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields import NeRFField
-from nerfcomp.rays import Rays, ndc_rays
+from nerfcomp.geometry.rays import Rays, ndc_rays
 from nerfcomp.rendering import HierarchicalSampler, build_sampler, describe_sampler, render_image
 from tests.nerf_reference import render_ray
 

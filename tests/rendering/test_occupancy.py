@@ -9,7 +9,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from nerfcomp.rays import look_at, make_camera
+from nerfcomp.geometry.cameras import make_camera
+from nerfcomp.geometry.paths import look_at
 from nerfcomp.rendering import OccupancyGrid
 
 BOX = torch.tensor([[-2.0, -2.0, -2.0], [2.0, 2.0, 2.0]])

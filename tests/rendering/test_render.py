@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.rendering import OccupancySampler, Rendered, images, render, render_image
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from tests.rendering.conftest import Ball, Shade

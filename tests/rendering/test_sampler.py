@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import ContainerError
-from nerfcomp.rays import Rays
+from nerfcomp.geometry.rays import Rays
 from nerfcomp.rendering import OccupancySampler, build_sampler, describe_sampler
 from tests.rendering.conftest import Ball
 

@@ -1,0 +1,1 @@
+"""Trained models as a whole, of every kind: described, rebuilt, drawn, and kept in checkpoints and ``.nfc`` files."""

@@ -1,0 +1,108 @@
+"""Trained fields in checkpoints.
+
+A checkpoint of ours is a Lightning checkpoint with one more key, ``trained``: the description from which the artifact
+is rebuilt without the command line that made it. Weights stand in ``state_dict`` under ``field.`` and, where there is
+one, ``sampler.``.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nerfcomp.artifacts.artifact import Artifact
+from nerfcomp.artifacts.kinds import rebuild
+from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.compression import LocalScaling
+from nerfcomp.errors import CheckpointError
+from nerfcomp.files import atomic_write
+
+DESCRIPTION_KEY = "trained"
+_SCALE_KEY = ".parametrizations.weight.0.scale"  # of a layer with local scaling
+_LIGHTNING_VERSION = "2.6.0"  # format that the keys below follow; Lightning migrates older ones
+
+
+def load_file(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's dictionary, tensors and plain values only.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or holds pickled code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no checkpoint at {path}. Train one with `python train.py fit` or mend the path."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint of tensors and plain values ({type(error).__name__}); nothing else "
+            "is ever loaded. Take one that `python train.py fit` wrote."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}; a checkpoint is a dictionary.")
+    return content
+
+
+def load_weights(module: nn.Module, state: dict[str, Any], prefix: str, path: str | Path) -> None:
+    """Copy the tensors under ``prefix`` into ``module``; all of them must fit.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    try:
+        module.load_state_dict(own)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"The weights in {path} do not fit the {type(module).__name__} it describes: {error}"
+        ) from error
+
+
+def read_checkpoint(path: str | Path) -> Artifact:
+    """Rebuild the trained field of a checkpoint that ``train.py`` or `write_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another kind.
+        ContainerError: It describes a class that may not be built.
+    """
+    content = load_file(path)
+    if DESCRIPTION_KEY not in content or "state_dict" not in content:
+        raise CheckpointError(
+            f"{path} does not describe a trained field (its keys are {sorted(map(str, content))[:8]}). "
+            "Give a checkpoint of `python train.py fit`; one of ngp_pl goes through `python compress.py import_ngp_pl`."
+        )
+    trained = rebuild(content[DESCRIPTION_KEY])
+    if any(key.endswith(_SCALE_KEY) for key in content["state_dict"]):
+        LocalScaling().attach(trained.field)
+    for prefix, module in trained.modules().items():
+        load_weights(module, content["state_dict"], f"{prefix}.", path)
+    return trained
+
+
+def read_scene(path: str | Path) -> SceneInfo | None:
+    """What the field of a checkpoint knows of its scene; nothing where the file does not describe a trained field.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    content = load_file(path)
+    return SceneInfo.from_json(content[DESCRIPTION_KEY]["scene"]) if DESCRIPTION_KEY in content else None
+
+
+def write_checkpoint(trained: Artifact, path: str | Path) -> None:
+    """Write a checkpoint that ``train.py test --ckpt_path`` and ``init_from`` read; it holds no optimizer state."""
+    parts = {prefix: module.state_dict() for prefix, module in trained.modules().items()}
+    state = {f"{prefix}.{key}": value for prefix, part in parts.items() for key, value in part.items()}
+    content = {
+        "pytorch-lightning_version": _LIGHTNING_VERSION,
+        "epoch": 0,
+        "global_step": 0,
+        "state_dict": state,
+        DESCRIPTION_KEY: trained.describe(),
+    }
+    with atomic_write(path) as temporary:
+        torch.save(content, temporary)

@@ -1,0 +1,71 @@
+"""The tensors of a field as bitstreams hold them: their names, their sections, and what is no weight.
+
+Notation: *weights* are tensors of two dimensions or more; *side tensors* are biases and the scales of local scaling.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from nerfcomp.codec.nnc import SCALING
+from nerfcomp.compression import linear_layers, named_scales, plain_parameters
+from nerfcomp.fields import Field
+
+SHARED_SECTION = "small"
+_OWN_SECTION_FROM = 2**14  # elements; below, the header entry of a section would cost more than it structures
+
+
+class SideQP(NamedTuple):
+    """QPs of side tensors: there are few of them, and each matters to a whole row."""
+
+    scale: int = -48
+    bias: int = -44
+
+
+def coded_tensors(field: Field) -> dict[str, Tensor]:
+    """All trained tensors of a field by the names that a bitstream gives them, without gradients.
+
+    Args:
+        field: With or without local scaling.
+
+    Returns:
+        Parameters under their plain names; the scales of ``X.weight`` as ``X.weight_scaling``, (out,).
+    """
+    tensors = {name: parameter.detach() for name, parameter in plain_parameters(field).items()}
+    scales = {f"{name}{SCALING}": scale.detach().reshape(-1) for name, scale in named_scales(field).items()}
+    return tensors | scales
+
+
+def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of some tensors that are weights."""
+    return {name: value for name, value in tensors.items() if value.dim() > 1}
+
+
+def side_qps(tensors: Mapping[str, Tensor], side: SideQP) -> dict[str, int]:
+    """Give QPs to those of some tensors that are no weights."""
+    names = [name for name, value in tensors.items() if value.dim() <= 1]
+    return {name: side.scale if name.endswith(SCALING) else side.bias for name in names}
+
+
+def sections_of(field: Field) -> dict[str, str]:
+    """Choose the section of every coded tensor.
+
+    A network of many weights (its linear layers with biases and scales) has a section of its own, and so has every
+    other large tensor, such as a grid level; all the rest shares one.
+
+    Returns:
+        Section by tensor name.
+    """
+    layers = {name for name, _ in linear_layers(field)}
+    groups: dict[str, list[str]] = {}
+    tensors = coded_tensors(field)
+    for name in tensors:
+        layer = name.rpartition(".")[0]
+        group = layer.partition(".")[0] if layer in layers else name.removesuffix(".weight")
+        groups.setdefault(group, []).append(name)
+    sections: dict[str, str] = {}
+    for group, names in groups.items():
+        small = sum(tensors[name].numel() for name in names if not name.endswith(SCALING)) < _OWN_SECTION_FROM
+        sections |= dict.fromkeys(names, SHARED_SECTION if small else group)
+    return sections

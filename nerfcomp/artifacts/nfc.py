@@ -1,0 +1,177 @@
+"""Trained fields in ``.nfc`` files: encode and decode side by side.
+
+Every parameter of the network goes through the NNC coder under its allocated QP; grid levels and large networks have a
+section each, the rest shares one. What the artifact carries beside weights, such as an occupancy, is coded exactly. The
+header carries the artifact's description, so that a file can be used without any other.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfcomp import __version__
+from nerfcomp.artifacts.artifact import Artifact
+from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, sections_of, side_qps, weights_of
+from nerfcomp.artifacts.kinds import rebuild
+from nerfcomp.codec import (
+    Container,
+    Quantized,
+    Storage,
+    decode,
+    dequantize,
+    encode,
+    quantize,
+    read_container,
+    step_size,
+    write_container,
+)
+from nerfcomp.compression import plain_parameters
+from nerfcomp.errors import ContainerError
+
+A = TypeVar("A", bound=Artifact)
+_LEAST = 0.1  # of the mean: a value that none of the sampled rays read may matter to another ray
+
+
+class BitAllocation(NamedTuple):
+    """How each parameter of a field is quantized.
+
+    Attributes:
+        qp: QP of every tensor that `coded_tensors` names.
+        rd_lambda: What a bit may cost in distortion, as a fraction of ``mean sensitivity * step^2``; 0 quantizes each
+            value to the nearest.
+        sensitivity: Of the tensors that are quantized with it, same shapes.
+    """
+
+    qp: dict[str, int]
+    rd_lambda: float = 0.0
+    sensitivity: dict[str, Tensor] | None = None
+
+
+def uniform_allocation(trained: Artifact, qp: int, side: SideQP = SideQP()) -> BitAllocation:
+    """Give every weight the same QP."""
+    tensors = coded_tensors(trained.field)
+    return BitAllocation(dict.fromkeys(weights_of(tensors), qp) | side_qps(tensors, side))
+
+
+def quantize_parameter(allocation: BitAllocation, name: str, parameter: Tensor) -> Quantized:
+    """Quantize one parameter as allocated; with an ``rd_lambda``, values that hardly a ray reads move towards zero."""
+    values, qp = parameter.detach().cpu().float().numpy(), allocation.qp[name]
+    if allocation.rd_lambda == 0.0 or allocation.sensitivity is None or name not in allocation.sensitivity:
+        return quantize(values, qp, name=name)
+    sensitivity = allocation.sensitivity[name].cpu().float()
+    read = sensitivity[sensitivity > 0]
+    mean = float(read.double().mean()) if len(read) else 1.0
+    rd_lambda = allocation.rd_lambda * mean * step_size(qp) ** 2
+    return quantize(
+        values, qp, rd_lambda=rd_lambda, sensitivity=sensitivity.clamp(min=_LEAST * mean).numpy(), name=name
+    )
+
+
+def quantize_parameters(allocation: BitAllocation, parameters: Mapping[str, Tensor]) -> dict[str, Quantized]:
+    """Quantize parameters side by side: the search for levels lets other threads run."""
+    with ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1)) as pool:
+        jobs = {name: pool.submit(quantize_parameter, allocation, name, values) for name, values in parameters.items()}
+        return {name: job.result() for name, job in jobs.items()}
+
+
+def quantize_field(trained: A, allocation: BitAllocation) -> A:
+    """Give every parameter, in place, the value that a decoder would give it.
+
+    Args:
+        trained: Field, sampler and scene.
+        allocation: How each parameter is quantized.
+
+    Returns:
+        The same with these QPs, under which it is to be encoded: its weights do not change once more then.
+    """
+    with torch.no_grad():
+        for name, parameter in plain_parameters(trained.field).items():
+            values = torch.from_numpy(dequantize(quantize_parameter(allocation, name, parameter)))
+            parameter.copy_(values.reshape(parameter.shape))
+    return trained.replace(qp=dict(allocation.qp))
+
+
+def fp32_bytes(trained: Artifact) -> int:
+    """Bytes of the field's parameters as float32, hooks left out: what ratios are measured against."""
+    return sum(4 * parameter.numel() for parameter in plain_parameters(trained.field).values())
+
+
+def encode_artifact(
+    trained: Artifact, allocation: BitAllocation, provenance: Mapping[str, Any] | None = None
+) -> Container:
+    """Encode a field with all that rendering it needs.
+
+    Args:
+        trained: Field, sampler and scene.
+        allocation: How each parameter is quantized.
+        provenance: JSON values to keep in the header, such as the training command and measured PSNR.
+
+    Returns:
+        The container; the same bytes for the same input.
+
+    Raises:
+        ValueError: A value cannot be coded (not finite, or too large for its QP), or a light field is not folded.
+    """
+    if trained.for_coding() is not trained:
+        raise ValueError(f"This {trained.kind} is not in the form that is coded: call `for_coding` on it first.")
+    sections = sections_of(trained.field)
+    tensors: dict[str, np.ndarray | Quantized] = {}
+    storage: dict[str, Storage] = {}
+    for name, quantized in quantize_parameters(allocation, coded_tensors(trained.field)).items():
+        tensors[name] = quantized
+        storage[name] = Storage(sections[name], allocation.qp[name])
+    for name, value in trained.exact_tensors().items():
+        tensors[name] = value.cpu().numpy()
+        storage[name] = Storage(name)
+    header = {**trained.replace(qp=None).for_file().describe(), "writer": f"nerfcomp {__version__}"}
+    return Container(header | ({"provenance": dict(provenance)} if provenance else {}), encode(tensors, storage))
+
+
+def decode_artifact(container: Container, trust: bool = False) -> Artifact:
+    """Decode a field, ready to render.
+
+    Args:
+        container: A checked container.
+        trust: Run the native decoder in this process instead of a limited child.
+
+    Returns:
+        Field, sampler and scene.
+
+    Raises:
+        ContainerError: The file does not hold exactly the tensors that its field needs.
+    """
+    trained = rebuild(container.header).replace(qp=None)
+    expected = {name: tuple(parameter.shape) for name, parameter in trained.field.named_parameters()}
+    promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}
+    exact = trained.exact_shapes(promised)
+    expected |= exact
+    if promised != expected:
+        wrong = sorted(name for name in promised.keys() | expected.keys() if promised.get(name) != expected.get(name))
+        raise ContainerError(
+            f"The file's tensors do not fit its {type(trained.field).__name__}: {', '.join(wrong[:8])}."
+        )
+    tensors = decode(container, trust)
+    with torch.no_grad():
+        for name, parameter in trained.field.named_parameters():
+            parameter.copy_(torch.from_numpy(tensors[name]).reshape(parameter.shape))
+    return trained.with_exact_tensors({name: torch.from_numpy(tensors[name]) for name in exact})
+
+
+def write_nfc(container: Container, path: str | Path) -> int:
+    """Write a container under its final name, whole or not at all; returns its bytes."""
+    write_container(path, container)
+    return Path(path).stat().st_size
+
+
+def read_nfc(path: str | Path, trust: bool = False) -> Artifact:
+    """Read and decode a ``.nfc`` file.
+
+    Raises:
+        ContainerError: The file is missing, damaged or not allowed.
+    """
+    return decode_artifact(read_container(path), trust)

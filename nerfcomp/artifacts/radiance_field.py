@@ -1,0 +1,157 @@
+"""Radiance fields: a field that is asked along rays, and the sampler that knows its empty space."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from nerfcomp.artifacts.artifact import SceneArtifact, checked_qp
+from nerfcomp.artifacts.coarse_sensitivity import coarse_sensitivity
+from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.compression import measure_sensitivity, plain_parameters
+from nerfcomp.descriptions import Description
+from nerfcomp.fields import Field, NeRFField, NGPField, RadianceField, build_field
+from nerfcomp.geometry.cameras import Camera
+from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays
+from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render, render_image
+from nerfcomp.rendering.visibility import visible_samples
+
+OCCUPANCY = "occupancy"
+_BATCHES = 16  # of rays, for sensitivities
+_RAYS, _RAYS_OF_DEEP = 8192, 1024  # per batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadianceFieldArtifact(SceneArtifact):
+    """A radiance field with its sampler.
+
+    Attributes:
+        sampler: Places samples.
+    """
+
+    kind: ClassVar[str] = "radiance field"
+    field_classes: ClassVar[tuple[type[Field], ...]] = (NGPField, NeRFField)
+
+    field: RadianceField
+    sampler: Sampler
+
+    @classmethod
+    def rebuild(cls, description: Mapping[str, Any]) -> Self:
+        """Build an untrained twin of what `describe` described; see `Artifact.rebuild`."""
+        scene = SceneInfo.from_json(description["scene"])
+        sampler_description = Description.from_json(description["sampler"])
+        field = build_field(Description.from_json(description["field"]), cls.field_classes)
+        assert isinstance(field, RadianceField)
+        field.set_aabb(torch.tensor(scene.aabb))
+        sampler = build_sampler(sampler_description, field.aabb).eval()
+        return cls(field=field.eval(), scene=scene, qp=checked_qp(description.get("qp")), sampler=sampler)
+
+    def describe(self) -> dict[str, Any]:
+        """Say in JSON values how this is rebuilt, weights apart."""
+        return {**super().describe(), "sampler": describe_sampler(self.sampler)._asdict()}
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The field and the sampler."""
+        return {"field": self.field, "sampler": self.sampler}
+
+    def exact_tensors(self) -> dict[str, Tensor]:
+        """The occupancy, unless it follows from the field, and poses."""
+        occupancy = {OCCUPANCY: self.sampler.occupied} if self.sampler.carried else {}
+        return occupancy | super().exact_tensors()
+
+    def with_exact_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """Take over the occupancy and the poses."""
+        if self.sampler.carried:
+            self.sampler.set_occupied(tensors[OCCUPANCY])
+        return super().with_exact_tensors(tensors)
+
+    def prepare(self) -> None:
+        """Let the sampler find out what is empty, where that follows from the field."""
+        self.sampler.learn([self.field.coarse_density, self.field.density])
+
+    def bounded_layers(self) -> list[str]:
+        """All layers of a deep field, which errors as large as its weights silence."""
+        weights = plain_parameters(self.field).items()
+        return [name for name, value in weights if value.dim() == 2] if self.field.deep else []
+
+    def render(self, rays: Rays, background: Tensor | None = None) -> Rendered:
+        """Render rays on the field's device, without gradients.
+
+        Args:
+            rays: N rays, on any device.
+            background: (3,) or (N, 3) in [0, 1]; the scene's own when absent.
+
+        Returns:
+            Colour (N, 3), depth (N,) and opacity (N,), on the field's device.
+        """
+        if background is None:
+            background = torch.tensor(self.scene.background)
+        rays = Rays(*(part.to(self.device) for part in rays))
+        stop = self.sampler.least_transmittance
+        return render_image(self.field.shade, rays, self._middles, background.to(self.device), early_stop=stop)
+
+    def draw(self, camera: Camera, background: Tensor | None = None) -> Rendered:
+        """Draw one view; see `SceneArtifact.draw`."""
+        return self.render(image_rays(camera, 0, self.scene.near, self.scene.far, self.scene.ndc), background)
+
+    def draw_batch(self, batch: RayBatch) -> Rendered:
+        """Render the rays of a whole view."""
+        return self.render(batch.rays, batch.background)
+
+    def random_rays(self, count: int, generator: torch.Generator) -> Rays:
+        """Draw rays through random pixels of the scene's known poses.
+
+        Args:
+            count: Number of rays.
+            generator: Source of randomness.
+
+        Returns:
+            ``count`` rays on the field's device.
+        """
+        scene, camera = self.scene, self.scene.camera
+        view = torch.randint(len(scene.poses), (count,), generator=generator)
+        x = torch.rand(count, generator=generator) * (scene.width - 1)
+        y = torch.rand(count, generator=generator) * (scene.height - 1)
+        rays = camera_rays(camera, view, x, y, scene.near, scene.far, scene.ndc)
+        return Rays(*(part.to(self.device) for part in rays))
+
+    def sensitivity(
+        self, seed: int = 0, batches: int = _BATCHES, rays_per_batch: int | None = None
+    ) -> dict[str, Tensor]:
+        """Measure how much each weight matters to rendered rays; see `Artifact.sensitivity`.
+
+        Args:
+            seed: Of the rays and the estimator.
+            batches: Number of random batches.
+            rays_per_batch: Rays in each; when absent, fewer for deep fields than for others.
+
+        Returns:
+            Sensitivities by parameter name.
+        """
+        self.scene.warn_of_one_pose()
+        generator = torch.Generator().manual_seed(seed)
+        count = rays_per_batch or (_RAYS_OF_DEEP if self.field.deep else _RAYS)
+        background = torch.tensor(self.scene.background, device=self.device)
+
+        def batch() -> Tensor:
+            rays = self.random_rays(count, generator)
+            samples = visible_samples(self.sampler(rays, density_fn=self.field.coarse_density), self.field.density)
+            return render(self.field.shade, rays, samples, background).rgb
+
+        calls: list[Callable[[], Tensor]] = [batch] * batches
+        found = measure_sensitivity(calls, plain_parameters(self.field), generator)
+        parameters = plain_parameters(self.field).items()
+        steering = {name: value for name, value in parameters if value.dim() > 1 and self.field.steers(name)}
+        if steering:
+            rays = self.random_rays(_RAYS_OF_DEEP, generator)
+            full = self.replace(sampler=copy.deepcopy(self.sampler))  # networks with errors may fill what was empty
+            full.sampler.set_occupied(torch.ones_like(self.sampler.occupied))
+            found |= coarse_sensitivity(lambda: full.render(rays).rgb, steering, generator)
+        return found
+
+    def _middles(self, rays: Rays) -> Samples:
+        """Samples without jitter, whether training or not."""
+        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device), self.field.coarse_density)

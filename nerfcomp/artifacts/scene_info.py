@@ -1,0 +1,134 @@
+"""What a renderer must know of a scene once its images are gone."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from nerfcomp.fields import Bounds
+from nerfcomp.geometry.cameras import Camera, scaled
+from nerfcomp.readers.scene import Scene
+
+logger = logging.getLogger(__name__)
+
+
+class SceneInfo(NamedTuple):
+    """What a renderer must know of the scene once the images are gone; plain JSON values.
+
+    Attributes:
+        aabb: Minimum and maximum corner of the cube, in world units (NDC for forward-facing scenes).
+        near: Nearest distance along a ray, in world units.
+        far: Farthest distance, likewise.
+        ndc: Rays are mapped to NDC before they are marched.
+        background: Colour behind the scene, three values in [0, 1].
+        height: Rows of the scene's images.
+        width: Columns of the scene's images.
+        intrinsics: fx, fy, cx, cy in pixels.
+        distortion: OpenCV's k1, k2, p1, p2.
+        poses: Camera-to-world of views that show the scene, twelve row-major values each; the first is the home view.
+        pixel_centers: See `Scene`: whether the rays of ``intrinsics`` go through the centres of pixels.
+    """
+
+    aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
+    near: float
+    far: float
+    ndc: bool
+    background: tuple[float, float, float]
+    height: int
+    width: int
+    intrinsics: tuple[float, float, float, float]
+    distortion: tuple[float, float, float, float]
+    poses: tuple[tuple[float, ...], ...]
+    pixel_centers: bool = True
+
+    @classmethod
+    def from_scene(cls, scene: Scene, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> "SceneInfo":
+        """Keep what rendering needs of ``scene``."""
+        camera = scene.camera
+        corners = [tuple(corner) for corner in scene.aabb.tolist()]
+        return cls(
+            (corners[0], corners[1]),
+            float(scene.near),
+            float(scene.far),
+            bool(scene.ndc),
+            background,
+            int(camera.height),
+            int(camera.width),
+            tuple(camera.intrinsics[0].tolist()),
+            tuple(camera.distortion[0].tolist()),
+            tuple(tuple(round(value, 6) for value in pose) for pose in camera.c2w.flatten(1).tolist()),
+            bool(scene.pixel_centers),
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SceneInfo":
+        """Rebuild from a file's JSON object.
+
+        Raises:
+            ValueError: A key is missing, unknown or holds something that cannot be rendered.
+        """
+        values = {"pixel_centers": True, **values}
+        if set(values) != set(cls._fields):
+            raise ValueError(f"The scene needs exactly the keys {list(cls._fields)}, got {sorted(values)}.")
+        aabb = torch.tensor(values["aabb"], dtype=torch.float64)
+        lengths = {"background": (3,), "intrinsics": (4,), "distortion": (4,), "poses": (len(values["poses"]), 12)}
+        numbers = {key: torch.tensor(values[key], dtype=torch.float64) for key in lengths}
+        sane = aabb.shape == (2, 3) and bool((aabb[1] > aabb[0]).all()) and bool(torch.isfinite(aabb).all())
+        sane = sane and all(v.shape == lengths[k] and bool(torch.isfinite(v).all()) for k, v in numbers.items())
+        sane = sane and all(isinstance(values[k], int) and 1 <= values[k] <= 2**15 for k in ("height", "width"))
+        sane = (
+            sane
+            and len(values["poses"]) > 0
+            and all(isinstance(values[key], bool) for key in ("ndc", "pixel_centers"))
+            and 0.0 <= float(values["near"]) < float(values["far"]) < 1e9
+        )
+        if not sane or bool((numbers["intrinsics"][:2] <= 0).any()):
+            raise ValueError("The scene's box, distances, camera or image size cannot be rendered.")
+        corners = [tuple(corner) for corner in aabb.tolist()]
+        tuples = {key: tuple(value.tolist()) for key, value in numbers.items()}
+        tuples["poses"] = tuple(tuple(pose) for pose in numbers["poses"].tolist())
+        return cls(**{**values, **tuples, "aabb": (corners[0], corners[1])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that `from_json` reads; the usual rays are not mentioned, as in files of before."""
+        values = self._asdict()
+        return {key: value for key, value in values.items() if key != "pixel_centers" or not value}
+
+    @property
+    def camera(self) -> Camera:
+        """All poses, with the intrinsics of the home view."""
+        count = len(self.poses)
+        return Camera(
+            torch.tensor(self.poses).reshape(count, 3, 4),
+            torch.tensor([self.intrinsics]).expand(count, 4).contiguous(),
+            torch.tensor([self.distortion]).expand(count, 4).contiguous(),
+            self.height,
+            self.width,
+        )
+
+    def warn_of_one_pose(self) -> None:
+        """Say so before what weights mean to pictures is measured from a single pose."""
+        if len(self.poses) == 1:
+            logger.warning(
+                "Only one pose of this scene is known, so its pictures are measured from one side alone. Files of "
+                "earlier versions keep one pose; use the checkpoint instead, or a file encoded from it anew."
+            )
+
+    def scaled(self, factor: float) -> "SceneInfo":
+        """The same scene with pictures of another size."""
+        home = scaled(self.camera, factor)
+        fx, fy, cx, cy = home.intrinsics[0].tolist()
+        return self._replace(height=home.height, width=home.width, intrinsics=(fx, fy, cx, cy))
+
+    def with_rays(self, pixel_centers: bool) -> "SceneInfo":
+        """The same scene, seen along rays through the centres of the images' pixels, or through their corners."""
+        fx, fy, cx, cy = self.intrinsics
+        shift = 0.5 * (int(self.pixel_centers) - int(pixel_centers))
+        return self._replace(intrinsics=(fx, fy, cx + shift, cy + shift), pixel_centers=pixel_centers)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Between which distances light fields place points."""
+        fx, fy = self.intrinsics[:2]
+        return Bounds(self.near, self.far, (self.width / (2 * fx), self.height / (2 * fy)) if self.ndc else None)

@@ -1,0 +1,1 @@
+"""Trained models from and to other tools."""

@@ -1,0 +1,1 @@
+"""Rays, cameras, lenses and camera paths."""

@@ -1,0 +1,165 @@
+"""Training a student from a teacher's pictures, or from real ones."""
+
+import copy
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
+from nerfcomp.artifacts.kinds import of_kind, rebuild
+from nerfcomp.artifacts.light_field import LightFieldArtifact
+from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.errors import NerfcompError
+from nerfcomp.fields import LightField
+from nerfcomp.geometry.rays import ViewBatch
+from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.evaluation import EvaluatedModule
+from nerfcomp.rendering.losses import ssim_loss
+from nerfcomp.rendering.metrics import psnr
+
+logger = logging.getLogger(__name__)
+_STUDENT, _FIELD = "student.", "field."
+
+
+class LightFieldModule(EvaluatedModule):
+    """A light field trained on whole views with known colours.
+
+    What is validated, tested, exported and kept in checkpoints as the field is the moving average of the weights that
+    are trained.
+
+    Args:
+        field: The student; that of ``init_from`` when absent.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the schedule from the optimizer and the total number of steps.
+        ssim_weight: Weight of ``(1 - SSIM) / 2`` beside the mean squared error.
+        average: Decay of the moving average per step, in [0, 1); lower in the first steps. 0 keeps no average.
+        jitter: Shift the points of a step at random along their rays.
+        init_from: Checkpoint or ``.nfc`` file whose weights start this stage.
+
+    Raises:
+        ValueError: A number out of range.
+    """
+
+    def __init__(
+        self,
+        field: LightField | None = None,
+        optimizer: OptimizerFactory = torch.optim.AdamW,
+        scheduler: SchedulerFactory | None = None,
+        ssim_weight: float = 0.0,
+        average: float = 0.999,
+        jitter: bool = False,
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__(optimizer, scheduler, init_from)
+        if not 0 <= average < 1 or ssim_weight < 0:
+            raise ValueError(f"average in [0, 1) and ssim_weight >= 0 are needed, got {average} and {ssim_weight}.")
+        self.save_hyperparameters()
+        self.ssim_weight = ssim_weight
+        self.average = average
+        self.jitter = jitter
+        self.scene: SceneInfo | None = None
+        self.student: LightField | None = None
+        self.field: LightField | None = None
+        if field is not None:
+            self.adopt(field)
+
+    def adopt(self, field: LightField) -> None:
+        """Train this light field from now on."""
+        self.student = field
+        self.field = copy.deepcopy(field).requires_grad_(False)
+
+    def setup(self, stage: str) -> None:
+        """Take the scene from the datamodule, or the weights from ``init_from``."""
+        if stage != "fit":
+            return
+        scene: SceneInfo = self.trainer.datamodule.info  # type: ignore[attr-defined]
+        self.scene = scene
+        if self.trainer.ckpt_path is not None:
+            return  # a resumed run takes everything from its own checkpoint
+        if self.init_from is not None:
+            self._start_from(self.init_from)
+        elif self.student is not None and self.field is not None:
+            self.student.set_aabb(torch.tensor(scene.aabb))
+            self.field.set_aabb(torch.tensor(scene.aabb))
+        else:
+            raise NerfcompError(
+                "LightFieldModule needs a student: give model.init_args.field or model.init_args.init_from."
+            )
+
+    def _start_from(self, path: str) -> None:
+        """Take over weights, box and bounds of an earlier stage, and its architecture unless there is one already."""
+        start = of_kind(read_artifact(path), LightFieldArtifact, "A student starts from")
+        if self.student is not None and self.student.arguments != start.field.arguments:
+            raise NerfcompError(
+                f"{path} holds a light field of other sizes than model.init_args.field. Leave the field out to take "
+                "that of the checkpoint."
+            )
+        self.adopt(start.field.train())
+        assert self.scene is not None
+        keep = start.scene  # the encoding of a ray must stay what the weights were trained on
+        self.scene = self.scene._replace(aabb=keep.aabb, near=keep.near, far=keep.far, ndc=keep.ndc)
+
+    @property
+    def trained(self) -> LightFieldArtifact:
+        """The averaged student with all that drawing it needs."""
+        if self.scene is None or self.field is None:
+            raise NerfcompError("There is no student yet: name a checkpoint with --ckpt_path.")
+        return LightFieldArtifact(field=self.field, scene=self.scene)
+
+    def step(self, batch: ViewBatch) -> dict[str, Tensor]:
+        """Named losses of a batch of views, with the figures that callbacks show."""
+        assert self.student is not None and self.scene is not None, "set up by the trainer"
+        truth = batch.rgb.float() / 255
+        pictures = self.student.draw(batch.camera, self.scene.bounds, self._jitter()).float()
+        error = nn.functional.mse_loss(pictures, truth)
+        losses = {"mse": error}
+        if self.ssim_weight > 0:
+            losses["ssim"] = self.ssim_weight * ssim_loss(pictures.permute(0, 3, 1, 2), truth.permute(0, 3, 1, 2))
+        figures = {
+            "psnr": psnr(pictures.detach(), truth),
+            "rays": torch.tensor(float(truth.numel() // 3)),
+        }
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
+
+    def _jitter(self) -> Tensor | None:
+        """Places of the points in their parts of the rays, the same on every rank."""
+        if not self.jitter:
+            return None
+        assert self.student is not None
+        generator = torch.Generator().manual_seed(self.global_step)
+        return torch.rand(self.student.points_per_ray, generator=generator)
+
+    def training_step(self, batch: ViewBatch) -> dict[str, Tensor]:
+        """One step."""
+        out = self.step(batch)
+        self.log_dict({f"train/{key}": value.detach() for key, value in out.items() if key != "rays"}, prog_bar=False)
+        self.log("psnr", out["psnr"], prog_bar=True, logger=False)
+        return out
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then follow with the average, so that checkpoints of this step hold both."""
+        super().optimizer_step(*args, **kwargs)
+        self._follow(self.global_step + 1)
+
+    @torch.no_grad()
+    def _follow(self, steps: int) -> None:
+        """Move the average towards the trained weights after so many steps."""
+        assert self.student is not None and self.field is not None
+        decay = min(self.average, (1 + steps) / (10 + steps)) if self.average else 0.0
+        pairs = zip(self.field.state_dict().values(), self.student.state_dict().values(), strict=True)
+        floating = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
+        torch._foreach_lerp_([mine for mine, _ in floating], [theirs for _, theirs in floating], 1 - decay)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take architecture and scene from the checkpoint, which may be one of `write_checkpoint` without a student."""
+        trained = of_kind(rebuild(checkpoint[DESCRIPTION_KEY]), LightFieldArtifact, "A student goes on from")
+        self.scene = trained.scene
+        if self.student is None or self.student.arguments != trained.field.arguments:
+            self.adopt(trained.field.train())
+        state = checkpoint["state_dict"]
+        if not any(key.startswith(_STUDENT) for key in state):
+            found = {key: value for key, value in state.items() if key.startswith(_FIELD)}
+            state |= {_STUDENT + key.removeprefix(_FIELD): value for key, value in found.items()}

@@ -1,0 +1,140 @@
+"""Training a radiance field from images: the teacher."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nerfcomp.artifacts.checkpoint import read_scene
+from nerfcomp.artifacts.convention import continued
+from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.fields import RadianceField
+from nerfcomp.geometry.rays import RayBatch, Rays
+from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.evaluation import EvaluatedModule
+from nerfcomp.optim import GridAdam
+from nerfcomp.readers.scene import Scene
+from nerfcomp.rendering import Sampler, render
+from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
+from nerfcomp.rendering.metrics import psnr
+from nerfcomp.rendering.occupancy import DensityFunction
+from nerfcomp.rendering.visibility import affordable_samples
+
+_RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
+
+
+class RadianceFieldModule(EvaluatedModule):
+    """A radiance field trained on rays with known colours.
+
+    Args:
+        field: The field to train.
+        sampler: Chooses where along each ray the field is asked.
+        optimizer: Makes the optimizer from the parameters.
+        scheduler: Makes the schedule from the optimizer and the total number of steps.
+        rgb_loss: ``mse``, or ``huber`` (smooth L1 with its bend at 1).
+        opacity_weight: Weight of the entropy of each ray's opacity, which pushes rays to be empty or solid.
+        distortion_weight: Weight of the distortion loss of mip-NeRF 360, which pulls a ray's samples together.
+        max_samples: A step uses as many of its rays as fit in this number of samples, so that its cost stays level
+            while the empty space is still unknown.
+        init_from: Checkpoint or ``.nfc`` file that the weights start from.
+    """
+
+    def __init__(
+        self,
+        field: RadianceField,
+        sampler: Sampler,
+        optimizer: OptimizerFactory = GridAdam,
+        scheduler: SchedulerFactory | None = None,
+        rgb_loss: Literal["mse", "huber"] = "mse",
+        opacity_weight: float = 1e-3,
+        distortion_weight: float = 0.0,
+        max_samples: int = 2**18,
+        init_from: str | None = None,
+    ) -> None:
+        super().__init__(optimizer, scheduler, init_from)
+        self.save_hyperparameters()
+        self.field = field
+        self.sampler = sampler
+        self.rgb_loss = _RGB_LOSSES[rgb_loss]
+        self.opacity_weight = opacity_weight
+        self.distortion_weight = distortion_weight
+        self.max_samples = max_samples
+        self.scene: SceneInfo | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take cameras from the datamodule, and the box, too, unless it comes with weights.
+
+        Those of ``init_from`` bring the box, the distances and the rays of their training, which the datamodule follows
+        from then on. So do those of a checkpoint that is resumed or evaluated, which needs no ``init_from`` any more.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        resumed = self.trainer.ckpt_path
+        known = None if resumed is None else read_scene(resumed)
+        if known is not None:
+            data.follow(known)
+        begins = stage == "fit" and resumed is None
+        if begins and self.init_from is not None:
+            self._start_from(of_kind(read_artifact(self.init_from), RadianceFieldArtifact, "This stage starts from"))
+        red, green, blue = data.background.tolist()
+        self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
+        if begins and self.init_from is None:
+            self.field.set_aabb(data.scene.aabb)
+            prepare_sampler(self.sampler, data.scene)
+
+    def _start_from(self, start: RadianceFieldArtifact) -> None:
+        """Take over weights and what is empty, and let the views follow."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        continued(data.scene, start.scene)
+        data.follow(start.scene)
+        self.field.load_state_dict(start.field.state_dict())
+        self.sampler.load_state_dict(start.sampler.state_dict())
+
+    @property
+    def trained(self) -> RadianceFieldArtifact:
+        """The field with all that rendering it needs."""
+        assert self.scene is not None, "set up by the trainer"
+        return RadianceFieldArtifact(field=self.field, sampler=self.sampler, scene=self.scene)
+
+    def step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Named losses of one batch of rays, with the figures that callbacks show."""
+        marched = self.sampler(batch.rays, self.jitter(len(batch.rgb)))
+        samples, n_rays = affordable_samples(marched, self.watched_density(), self.max_samples)
+        rays = Rays(*(value[:n_rays] for value in batch.rays))
+        rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
+        losses = {"rgb": self.rgb_loss(rendered.rgb, batch.rgb[:n_rays])}
+        if self.opacity_weight > 0:
+            losses["opacity"] = self.opacity_weight * opacity_entropy_loss(rendered.opacity)
+        if self.distortion_weight > 0:
+            losses["distortion"] = self.distortion_weight * distortion_loss(rendered, n_rays)
+        figures = {
+            "psnr": psnr(rendered.rgb.detach(), batch.rgb[:n_rays]),
+            "samples_per_ray": torch.tensor(len(samples.t) / max(n_rays, 1)),
+            "rays": torch.tensor(float(n_rays)),
+        }
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
+
+    def watched_density(self) -> DensityFunction:
+        """The field's density, whose values are looked at."""
+        return self.watch.densities(self.field.density, self.global_step)
+
+    def jitter(self, n_rays: int) -> Tensor:
+        """Shifts (N,) of the rays' samples: this rank's share of what step alone decides, as its rays are."""
+        generator = torch.Generator().manual_seed(self.global_step)
+        everyone = torch.rand(n_rays * self.trainer.world_size, generator=generator)
+        return everyone[self.global_rank :: self.trainer.world_size].to(self.device)
+
+    def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
+        """Refresh the occupancy when due, then one step."""
+        self.sampler.update(self.global_step, self.watched_density())
+        out = self.step(batch)
+        self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
+        self.log("psnr", out["psnr"], prog_bar=True, logger=False)
+        return out
+
+
+def prepare_sampler(sampler: Sampler, scene: Scene) -> None:
+    """Show the training views of a scene to a sampler before training."""
+    sampler.prepare(scene.aabb, scene.camera, scene.ndc, scene.images[..., 3] if scene.has_alpha else None)
