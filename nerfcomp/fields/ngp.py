@@ -1,43 +1,16 @@
 """Instant-NGP radiance field: hash grid -> density MLP -> colour MLP (Mueller et al. 2022; defaults of ngp_pl)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from nerfcomp.fields.activations import color_activation, truncated_exp
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.tcnn import TcnnTwin
 from nerfcomp.kernels.hash_grid import Backend
-
-
-class _TruncatedExp(torch.autograd.Function):
-    """``exp`` whose gradient is taken at the argument clamped to [-15, 15]: no sample can blow up a step."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.exp()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        x: Tensor = ctx.saved_tensors[0]
-        return grad * x.clamp(-15.0, 15.0).exp()
-
-
-def truncated_exp(x: Tensor) -> Tensor:
-    """Exponential in float32 with a bounded gradient (ngp_pl's density activation).
-
-    Args:
-        x: Any shape.
-
-    Returns:
-        ``exp(x)``, float32 at least.
-    """
-    full = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    out: Tensor = _TruncatedExp.apply(full)  # type: ignore[no-untyped-call]
-    return out
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:
@@ -121,7 +94,7 @@ class NGPField(RadianceField):
     def _rgb(self, d: Tensor, geometry: Tensor) -> Tensor:
         inputs = torch.cat([self.directions(d), geometry], dim=1)
         logits = self.rgb_mlp(inputs) if self._twin is None else self._twin.rgb(inputs, self.rgb_mlp.matrices)
-        return torch.sigmoid(logits)
+        return color_activation(logits, self.training)
 
     def density(self, x: Tensor) -> Tensor:
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""

@@ -1,0 +1,79 @@
+"""What turns outputs of networks into densities and colours, with gradients that neither explode nor vanish."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LEAST_SLOPE = 0.05
+
+
+class _TruncatedExp(torch.autograd.Function):
+    """``exp`` whose gradient is taken at the argument clamped to [-15, 15]: no sample can blow up a step."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
+        return grad * x.clamp(-15.0, 15.0).exp()
+
+
+def truncated_exp(x: Tensor) -> Tensor:
+    """Exponential in float32 with a bounded gradient (ngp_pl's density activation).
+
+    Args:
+        x: Any shape.
+
+    Returns:
+        ``exp(x)``, float32 at least.
+    """
+    full = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    out: Tensor = _TruncatedExp.apply(full)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _ReturningSigmoid(torch.autograd.Function):
+    """The logistic function with a slope of at least ``_LEAST_SLOPE`` for gradients that lead back to the middle."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = torch.sigmoid(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        y: Tensor = ctx.saved_tensors[0]
+        slope = y * (1 - y)
+        back = (grad < 0) == (y < 0.5)  # descent moves against the gradient
+        return grad * torch.where(back, slope.clamp_min(_LEAST_SLOPE), slope)
+
+
+def color_activation(logits: Tensor, training: bool) -> Tensor:
+    """The logistic function, from which a colour that training has driven to black or white can come back.
+
+    In the first steps of a large learning rate, the colours of a thin object all run far into saturation. There the
+    true gradient is zero, so that opacity alone has to explain the pixels from then on: a black fog over white, or a
+    white one over black. While training, the slope is therefore at least 0.05 towards the middle; values, and gradients
+    of a field that is evaluated, are those of `torch.sigmoid`.
+
+    Args:
+        logits: Any shape.
+        training: Whether gradients are for training.
+
+    Returns:
+        Values in [0, 1], of the same shape.
+
+    >>> x = torch.tensor([-30.0, 0.0, 30.0], requires_grad=True)
+    >>> color_activation(x, training=True).sum().backward()
+    >>> [round(slope, 3) for slope in x.grad.tolist()]  # only the last one wants to come back
+    [0.0, 0.25, 0.05]
+    """
+    if not training:
+        return torch.sigmoid(logits)
+    out: Tensor = _ReturningSigmoid.apply(logits)  # type: ignore[no-untyped-call]
+    return out
