@@ -1,4 +1,4 @@
-"""Bjontegaard delta rate on curves whose saving is known, and its interpolation against slow references."""
+"""Bjontegaard delta rate on curves whose saving is known, worked out by hand or by another tool."""
 
 from pathlib import Path
 
@@ -6,20 +6,11 @@ import numpy as np
 import pytest
 
 from nerfcomp.errors import NerfcompError
-from nerfcomp.evaluation.bdrate import RatePoint, bd_rate, integral, read_curve, slopes
+from nerfcomp.evaluation.bdrate import RatePoint, bd_rate, read_curve
 from nerfcomp.evaluation.report import write_csv
 from nerfcomp.evaluation.sweep import SweepPoint
 
 CURVE = [RatePoint(100e3, 24.1), RatePoint(150e3, 26.0), RatePoint(240e3, 28.3), RatePoint(400e3, 29.9)]
-
-
-def evaluate(x: np.ndarray, y: np.ndarray, at: float) -> float:
-    """The cubic Hermite polynomial of the interval that contains ``at``, from the textbook."""
-    k = min(int(np.searchsorted(x, at, side="right")) - 1, len(x) - 2)
-    h, d = x[k + 1] - x[k], slopes(x, y)
-    t = (at - x[k]) / h
-    basis = [2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t, -2 * t**3 + 3 * t**2, t**3 - t**2]
-    return float(basis[0] * y[k] + basis[1] * h * d[k] + basis[2] * y[k + 1] + basis[3] * h * d[k + 1])
 
 
 def test_a_curve_saves_nothing_against_itself() -> None:
@@ -47,27 +38,30 @@ def test_only_common_psnrs_count() -> None:
     assert saving.low == 24.1 and saving.high == 29.9 and saving.percent < 0
 
 
-def test_the_integral_is_that_of_many_small_steps() -> None:
-    x, y = np.array([0.0, 0.7, 1.1, 2.5, 4.0]), np.array([1.0, 3.0, 2.5, 2.4, 8.0])
-    middles = 0.3 + (np.arange(2000) + 0.5) * 3.2 / 2000
-    assert integral(x, y, 0.3, 3.5) == pytest.approx(np.mean([evaluate(x, y, t) for t in middles]) * 3.2, rel=1e-5)
+def test_a_corner_that_was_integrated_by_hand() -> None:
+    # ln(bytes) 0, 1, 1 at three PSNRs one apart. Fritsch and Carlson's slopes are 3/2 at the first (the three-point
+    # formula), 0 at the second (the chords do not both rise) and 0 at the third. A cubic over h with values y0, y1 and
+    # slopes d0, d1 has the area h (y0 + y1) / 2 + h^2 (d0 - d1) / 12: 5/8 and 1. The straight line 0, 1/2, 1 has 1.
+    corner = [RatePoint(float(np.exp(y)), x) for x, y in ((30.0, 0.0), (31.0, 1.0), (32.0, 1.0))]
+    line = [RatePoint(float(np.exp(y)), x) for x, y in ((30.0, 0.0), (31.0, 0.5), (32.0, 1.0))]
+    assert bd_rate(line, corner).percent == pytest.approx(100 * (np.exp((5 / 8 + 1 - 1) / 2) - 1))
 
 
-def test_the_interpolation_is_that_of_scipy() -> None:
-    interpolate = pytest.importorskip("scipy.interpolate")
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        x, y = np.sort(rng.normal(size=6)), rng.normal(size=6)
-        reference = interpolate.PchipInterpolator(x, y)
-        np.testing.assert_allclose(slopes(x, y), reference.derivative()(x), atol=1e-9)
-        low, high = x[0] + 0.1 * (x[-1] - x[0]), x[-1] - 0.2 * (x[-1] - x[0])
-        assert integral(x, y, low, high) == pytest.approx(float(reference.integrate(low, high)))
+def test_the_published_example_of_another_tool() -> None:
+    # Points: README of FAU-LMS/bjontegaard. Result: its version 1.3.0, `bd_rate(..., method="pchip")`, which its
+    # authors checked against JVET's spreadsheet (JVET-T2010) to ten digits.
+    anchor = [(9487.76, 40.037), (4593.60, 38.615), (2486.44, 36.845), (1358.24, 34.851)]
+    test = [(9787.80, 40.121), (4469.00, 38.651), (2451.52, 36.970), (1356.24, 34.987)]
+    saving = bd_rate([RatePoint(*point) for point in anchor], [RatePoint(*point) for point in test])
+    assert saving.percent == pytest.approx(-4.417485350589, abs=1e-9)
+    assert (saving.low, saving.high) == (34.987, 40.037)
 
 
 def test_monotone_points_stay_monotone() -> None:
-    x, y = np.array([0.0, 1.0, 2.0, 3.0, 4.0]), np.array([0.0, 0.01, 0.02, 5.0, 5.01])
-    values = [evaluate(x, y, t) for t in np.linspace(0, 4, 401)]
-    assert (np.diff(values) >= -1e-12).all()
+    # one cubic through all points dips below the first curve and would show a saving that is not there
+    steep = [(30.0, 0.0), (31.0, 0.01), (32.0, 0.02), (33.0, 5.0), (34.0, 5.01)]
+    flat = [RatePoint(1.0, psnr) for psnr, _ in steep[:3]]
+    assert bd_rate(flat, [RatePoint(float(np.exp(y)), x) for x, y in steep]).percent >= 0
 
 
 def test_curves_apart_are_refused() -> None:
