@@ -14,6 +14,7 @@ from torch import nn
 
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.kinds import rebuild
+from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import LocalScaling
 from nerfcomp.errors import CheckpointError
@@ -27,10 +28,13 @@ _LIGHTNING_VERSION = "2.6.0"  # format that the keys below follow; Lightning mig
 def load_file(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint's dictionary, tensors and plain values only.
 
+    Args:
+        path: The file, or the folder of a run (see `find_checkpoint`).
+
     Raises:
         CheckpointError: The file is missing, damaged, or holds pickled code.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     if not path.is_file():
         raise CheckpointError(
             f"There is no checkpoint at {path}. Train one with `python train.py fit` or mend the path."
