@@ -1,12 +1,15 @@
 """Results as people read them and as programs read them: one table, one JSON, one CSV."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nerfcomp.files import atomic_write
+
+_WIDEST = 10_000  # columns of text; wider than any table
 
 
 class ViewResult(NamedTuple):
@@ -60,19 +63,26 @@ def write_csv(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Align columns; floats get three decimals, integers thousands separators.
 
+    The text is the same in a terminal, a log and a pipe: no colours, no line is cut or broken.
+
     >>> print(format_table(["name", "bytes"], [["grid", 12345], ["mlp", 7]]))
     name   bytes
     grid  12,345
     mlp        7
     """
-    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    texts = [isinstance(value, str) for value in rows[0]] if rows else [True] * len(header)
-    lines = (
-        "  ".join(cell.ljust(width) if text else cell.rjust(width) for cell, width, text in zip(row, widths, texts))
-        for row in cells
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    from rich.console import Console  # here, as a command's help needs no table
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in zip(header, rows[0] if rows else header, strict=True):
+        table.add_column(Text(name), justify="left" if isinstance(value, str) else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console(file=io.StringIO(), color_system=None, width=_WIDEST)
+    with console.capture() as text:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in text.get().splitlines())
 
 
 def _cell(value: Any) -> str:

@@ -31,3 +31,22 @@ def test_files_can_be_read_again(tmp_path: Path) -> None:
 
 def test_table_without_rows_is_its_header() -> None:
     assert format_table(["a", "bc"], []) == "a  bc"
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_table_is_plain_text_of_any_width(forced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if forced:  # what users set to keep colours in pipes
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "20")
+    name = "/scenes/" + "long " * 60 + "[bold]a:smile:.nfc"
+    lines = format_table(["file", "bytes"], [[name, 1], ["b", 2345]]).splitlines()
+    assert lines == [
+        "file" + " " * (len(name) - 4) + "  bytes",
+        name + "      1",
+        "b" + " " * (len(name) - 1) + "  2,345",
+    ]
+
+
+def test_wide_characters_take_two_columns() -> None:
+    assert format_table(["name", "n"], [["場面", 1], ["a", 2]]).splitlines() == ["name  n", "場面  1", "a     2"]
