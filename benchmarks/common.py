@@ -39,11 +39,11 @@ def measure(cases: Mapping[str, Callable[[], object]], repeats: int, warm_up: in
     """
     walls: dict[str, list[float]] = {name: [] for name in cases}
     cpus: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in range(warm_up + repeats):
+    for repeat in range(warm_up + repeats):
         for name, case in cases.items():
             wall, cpu = time.perf_counter(), time.process_time()
             case()
-            if turn >= warm_up:
+            if repeat >= warm_up:
                 walls[name].append(1e3 * (time.perf_counter() - wall))
                 cpus[name].append(1e3 * (time.process_time() - cpu))
     return {

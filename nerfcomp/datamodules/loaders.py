@@ -198,8 +198,8 @@ class ViewLoader:
         return -(-len(self.scene.images) // self.world_size)
 
     def __iter__(self) -> Iterator[RayBatch]:
-        for turn in range(len(self)):
-            view = turn * self.world_size + self.rank
+        for index in range(len(self)):
+            view = index * self.world_size + self.rank
             yield self.view(view) if view < len(self.scene.images) else blank_batch(self.scene.images.device)
 
     def view(self, index: int) -> RayBatch:

@@ -1,4 +1,4 @@
-"""New views of a scene, like the known ones: where a teacher is asked for pictures.
+"""New views of a scene, like the known ones: where a teacher draws pictures.
 
 Notation: ``V`` known poses (camera to world); pose ``i`` of a source depends on the known poses, the seed and ``i``
 alone, so that any number of processes draw the same ones and a stopped run goes on with them.

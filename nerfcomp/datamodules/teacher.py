@@ -1,4 +1,4 @@
-"""Poses at which a teacher is asked for pictures: all of them once, for a file, or fresh ones in every epoch."""
+"""Poses at which a teacher draws pictures: all of them once, for a file, or fresh ones in every epoch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

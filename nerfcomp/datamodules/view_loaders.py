@@ -105,10 +105,10 @@ class RandomViewLoader(Repeatable):
 
     def draw(self, step: int) -> list[int]:
         """Views of this rank at a step."""
-        epoch, turn = divmod(step, len(self))
+        epoch, index = divmod(step, len(self))
         order = np.random.default_rng((self.seed, epoch)).permutation(self.views)
         size = self.batch_size * self.world_size
-        drawn: list[int] = order[turn * size : (turn + 1) * size][self.rank :: self.world_size].tolist()
+        drawn: list[int] = order[index * size : (index + 1) * size][self.rank :: self.world_size].tolist()
         return drawn
 
     def _read(self, pool: ThreadPoolExecutor, step: int) -> "list[Future[Tensor]]":

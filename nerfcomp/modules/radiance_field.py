@@ -31,7 +31,7 @@ class RadianceFieldModule(EvaluatedModule):
 
     Args:
         field: The field to train.
-        sampler: Chooses where along each ray the field is asked.
+        sampler: Chooses where along each ray the field is evaluated.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer and the total number of steps.
         rgb_loss: ``mse``, or ``huber`` (smooth L1 with its bend at 1).

@@ -129,7 +129,7 @@ def downscaled(camera: Camera, factor: int) -> Camera:
 def spread(indices: list[int], limit: int) -> list[int]:
     """Take at most ``limit`` of the indices, evenly spread, beginning with the first."""
     count = min(limit, len(indices))
-    return [indices[turn * len(indices) // count] for turn in range(count)]
+    return [indices[index * len(indices) // count] for index in range(count)]
 
 
 def swing(c2w: Tensor, n_frames: int) -> Tensor:

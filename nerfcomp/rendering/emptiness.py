@@ -1,4 +1,4 @@
-"""Where trained networks are empty, found by asking them, and looked up for single points.
+"""Where trained networks are empty, found by evaluating them, and looked up for single points.
 
 Notation of this file: ``C`` cascades of ``R^3`` cells, indexed ``[c, x, y, z]``; cascade ``c`` covers the box ``aabb``
 shrunk about its centre by ``2^(C - 1 - c)``. A point is looked up in the finest cascade that contains it.
@@ -12,7 +12,7 @@ from torch.nn.functional import max_pool3d
 
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
 
-_CHUNK = 2**16  # points asked at once
+_CHUNK = 2**16  # points evaluated at once
 _BLOCK_PLACES = ((0.25, 0.25, 0.25), (0.75, 0.75, 0.75))  # of a body-centred lattice
 _CELL_PLACES = ((0.25, 0.25, 0.25), (0.75, 0.75, 0.25), (0.75, 0.25, 0.75), (0.25, 0.75, 0.75))  # of a tetrahedron
 
@@ -68,9 +68,9 @@ def occupied_at(x: Tensor, occupied: Tensor, aabb: Tensor, outside: bool) -> Ten
 
 @torch.no_grad()
 def find_occupied(grid: OccupancyGrid, densities: Sequence[DensityFunction]) -> list[Tensor]:
-    """Ask networks everywhere. A cell is empty where one has no density at all, neither in the cell nor beside it.
+    """Evaluate networks everywhere. A cell is empty where one has no density at all, neither in the cell nor beside it.
 
-    Blocks of eight cells are asked first, at a body-centred lattice; then the cells in and around the blocks where any
+    Blocks of eight cells are evaluated first, at a body-centred lattice; then the cells in and around the blocks where any
     network has something, at four places each.
 
     Args:

@@ -1,4 +1,4 @@
-"""Hierarchical sampling: a coarse network says where the fine one is asked.
+"""Hierarchical sampling: a coarse network says where the fine one is evaluated.
 
 Notation of this file: ``N`` rays; ``S`` distances of each in the first pass, ``F`` in the second. A sample stands for
 the interval from its distance to the next one's, the last one for all that is behind.
@@ -17,7 +17,7 @@ from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.march import Samples
 from nerfcomp.rendering.emptiness import find_occupied, occupied_at
 from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
-from nerfcomp.rendering.pdf_sampling import importance, intervals, stratified
+from nerfcomp.rendering.pdf_sampling import intervals, sample_pdf, stratified
 from nerfcomp.rendering.sampler import Sampler
 from nerfcomp.rendering.visibility import follow_light, join_samples, kept_samples
 
@@ -39,7 +39,7 @@ class Placed(NamedTuple):
 class HierarchicalSampler(Sampler):
     """Stratified distances, and more of them where a coarse density puts its weight.
 
-    Once `learn` has asked the networks where they are empty, samples there are left out in evaluation; the picture
+    Once `learn` has evaluated where the networks are empty, samples there are left out in evaluation; the picture
     stays the same, because what is left out has no weight.
 
     Args:
@@ -82,7 +82,7 @@ class HierarchicalSampler(Sampler):
 
     @property
     def occupied(self) -> Tensor:
-        """(C, R, R, R) bool, where the last pass asks."""
+        """(C, R, R, R) bool, where the last pass evaluates the field."""
         return self.grid.occupied
 
     def set_occupied(self, occupied: Tensor) -> None:
@@ -151,7 +151,7 @@ class HierarchicalSampler(Sampler):
         Returns:
             (N, S + F) old and new distances, ascending.
         """
-        new = importance(t, weights, self.n_importance, self._jitter(t, jitter))
+        new = sample_pdf(t, weights, self.n_importance, self._jitter(t, jitter))
         return torch.cat([t, new], 1).sort(1).values
 
     def place(self, rays: Rays, t: Tensor, occupied: Tensor | None = None) -> Placed:

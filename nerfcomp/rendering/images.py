@@ -89,7 +89,7 @@ def render_image(
     chunk: int = 2**15,
     early_stop: float = EARLY_STOP,
 ) -> Rendered:
-    """Render many rays without gradients, asking the field only as far as light reaches.
+    """Render many rays without gradients, evaluating the field only as far as light reaches.
 
     Samples are shaded in waves, some of every ray at a time; rays that have become opaque drop out. The result is that
     of `render` up to rounding.
@@ -100,7 +100,7 @@ def render_image(
         sampler: Places the samples; in evaluation mode, so that it does not jitter.
         background: (3,) or (N, 3) colour behind.
         chunk: Rays marched at a time.
-        early_stop: What is behind less transmittance is not asked; no colour changes by more than that.
+        early_stop: What is behind less transmittance is not evaluated; no colour changes by more than that.
 
     Returns:
         Pixels.

@@ -19,11 +19,11 @@ from nerfcomp.kernels.seen_cells import seen_cells
 from nerfcomp.kernels.silhouette_cells import silhouette_cells
 
 DensityFunction = Callable[[Tensor], Tensor]
-_CHUNK = 2**18  # cells asked at once, or taken for the mean
+_CHUNK = 2**18  # cells evaluated at once, or taken for the mean
 _LONGEST_INTERVAL = 16.0  # updates whose decay one visit may make up for
 _MOST_CELLS = 2**25  # 170 MB; files of unknown origin may ask for more
 _WARMUP_THRESHOLD = 0.01  # of the threshold that holds later
-_WARMUP_FACTOR = 4  # while the scene takes shape, more cells are asked
+_WARMUP_FACTOR = 4  # while the scene takes shape, more cells are evaluated
 _SPREAD = tuple(1.2207440846057596**-axis for axis in (1, 2, 3))  # multiples of these fill a cube evenly
 _STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
 
@@ -31,8 +31,8 @@ _STRIDE = 2654435761  # prime and above any number of cells: multiples of it vis
 class OccupancyGrid(nn.Module):
     """Running maximum of a field's density in every cell, and which cells are worth marching through.
 
-    A cell is occupied while its density exceeds ``min(mean of the positive densities, threshold)``, or while nobody has
-    asked for it yet (density infinity). Cells that no camera sees have density -1 and stay empty.
+    A cell is occupied while its density exceeds ``min(mean of the positive densities, threshold)``, or while it has
+    not been evaluated yet (density infinity). Cells that no camera sees have density -1 and stay empty.
 
     Args:
         resolution: Cells along an axis, R; divisible by 4.
@@ -40,7 +40,7 @@ class OccupancyGrid(nn.Module):
         decay: Factor by which the density of a cell falls from one refresh of all cells to the next.
         warmup_updates: Updates that refresh all cells; later ones refresh some in turn and some of the occupied.
         opacity_threshold: Highest opacity, over 1/1024 of the innermost diagonal, of a cell that may count as empty.
-        seed: Seed of the places asked, together with the number of the update.
+        seed: Seed of the places evaluated, together with the number of the update.
 
     Attributes:
         aabb: (2, 3) box.
@@ -187,8 +187,8 @@ class OccupancyGrid(nn.Module):
         Args:
             index: Number of this update, from 0; it chooses the cells.
             density_fn: Densities (K,) at positions (K, 3).
-            n_cells: Number of cells to ask, four times as many during the warm-up, when neighbours share an answer if
-                there are more cells. None asks all of them during the warm-up and then half of them.
+            n_cells: Number of cells to evaluate, four times as many during the warm-up, when neighbours share an answer if
+                there are more cells. None evaluates all of them during the warm-up and then half of them.
         """
         density = self.density.view(-1)
         alive = (density >= 0).nonzero().squeeze(1)
@@ -212,7 +212,7 @@ class OccupancyGrid(nn.Module):
 
         Args:
             density_fn: Densities (K,) at positions (K, 3).
-            points_per_cell: Places asked in every cell, evenly spread, the centre first; the largest density counts.
+            points_per_cell: Places evaluated in every cell, evenly spread, the centre first; the largest density counts.
         """
         cells = torch.arange(self.density.numel(), device=self.density.device)
         cells = cells[self.density.flatten() >= 0]

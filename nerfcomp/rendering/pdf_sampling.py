@@ -41,7 +41,7 @@ def stratified(near: Tensor, far: Tensor, count: int, jitter: Tensor, lindisp: b
     return torch.where(jitter[:, None] > 0, torch.lerp(lower, upper, place), t)
 
 
-def importance(t: Tensor, weights: Tensor, count: int, jitter: Tensor) -> Tensor:
+def sample_pdf(t: Tensor, weights: Tensor, count: int, jitter: Tensor) -> Tensor:
     """Distances distributed like the weights of a first pass.
 
     Args:
@@ -54,7 +54,7 @@ def importance(t: Tensor, weights: Tensor, count: int, jitter: Tensor) -> Tensor
         (N, count) ascending, between the middles of the first and last interval.
 
     >>> t, weights = torch.tensor([[0.0, 2.0, 4.0, 6.0]]), torch.tensor([[0.0, 1.0, 1.0, 0.0]])
-    >>> importance(t, weights, 3, torch.zeros(1)).tolist()
+    >>> sample_pdf(t, weights, 3, torch.zeros(1)).tolist()
     [[1.0, 3.0, 5.0]]
     """
     bins = (t[:, 1:] + t[:, :-1]) / 2

@@ -1,4 +1,4 @@
-"""Where along each ray a field is asked."""
+"""Where along each ray a field is evaluated."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -92,7 +92,7 @@ class OccupancySampler(Sampler):
         max_samples: Most samples per ray.
         update_every: Training steps between updates of the grid.
         warmup_steps: Training steps during which an update refreshes all cells of the grid.
-        cells_per_update: Cells asked per update, see `OccupancyGrid.update`; none is the schedule of the paper.
+        cells_per_update: Cells evaluated per update, see `OccupancyGrid.update`; none is the schedule of the paper.
         decay: Factor by which the density of a cell falls from one refresh of all cells to the next.
         opacity_threshold: Highest opacity, over 1/1024 of the innermost diagonal, of a cell that may count as empty.
         camera_clearance: Cells closer than this to a training camera are empty, in units of the marched space.

@@ -66,7 +66,7 @@ class Lit(NamedTuple):
 
     Attributes:
         counts: (N,) int64, number of leading samples that it reaches.
-        depths: (M,) float64, optical depth of each sample; 0 where nobody needed to ask.
+        depths: (M,) float64, optical depth of each sample; 0 where it was not needed.
     """
 
     counts: Tensor
@@ -74,9 +74,9 @@ class Lit(NamedTuple):
 
 
 def follow_light(samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4) -> Lit:
-    """Ask for densities as far as light reaches.
+    """Evaluate densities as far as light reaches.
 
-    They are asked for in waves, the nearest samples first, so that few are asked behind the first surface.
+    They are evaluated in waves, the nearest samples first, so that few are evaluated behind the first surface.
 
     Args:
         samples: M samples of N rays.
@@ -155,7 +155,7 @@ def affordable_samples(
 ) -> tuple[Samples, int]:
     """Choose the samples that light reaches, of as many leading rays as together have at most ``most`` of them.
 
-    Densities are asked for group by group, so that hardly any is asked in vain, however little of a ray is visible.
+    Densities are evaluated group by group, so that hardly any is evaluated in vain, however little of a ray is visible.
 
     Args:
         marched: Samples of N rays.

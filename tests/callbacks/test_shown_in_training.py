@@ -55,9 +55,14 @@ def test_films_and_files_are_those_of_the_checkpoint(
     shown: list[Picture] = []
     monkeypatch.setattr(video_file, "write_mp4", lambda path, pictures, fps: shown.extend(pictures))
     export = BitstreamExport(every_n_steps=STEPS, views=1)
-    measured: list[dict[str, Any]] = []
+    measured: list[dict[str, float]] = []
     measure = export.measure
-    monkeypatch.setattr(export, "measure", lambda *args: measured.append(measure(*args)) or measured[-1])
+
+    def noted(*args: Any) -> dict[str, float]:
+        measured.append(measure(*args))
+        return measured[-1]
+
+    monkeypatch.setattr(export, "measure", noted)
     callbacks = [VideoRender(every_n_steps=STEPS, at_end=False, n_frames=FRAMES, depth=False), export]
     module, datamodule = make(), data()
     module.hparams.clear()

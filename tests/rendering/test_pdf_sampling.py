@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerfcomp.rendering.pdf_sampling import importance, intervals, stratified
+from nerfcomp.rendering.pdf_sampling import intervals, sample_pdf, stratified
 from tests.nerf_reference import draw
 
 
@@ -41,7 +41,7 @@ def test_importance_is_that_of_the_reference(kind: str) -> None:
     weights = torch.zeros(20, 64).double() if kind == "empty" else torch.rand(20, 64).double() ** 8
     if kind == "one":
         weights = torch.nn.functional.one_hot(torch.randint(1, 63, (20,)), 64).double()
-    found = importance(t, weights, 128, torch.zeros(20).double())
+    found = sample_pdf(t, weights, 128, torch.zeros(20).double())
     for row in range(20):
         middles = ((t[row, 1:] + t[row, :-1]) / 2).numpy()
         expected = draw(middles, weights[row, 1:-1].numpy(), 128)
@@ -51,7 +51,7 @@ def test_importance_is_that_of_the_reference(kind: str) -> None:
 def test_importance_follows_the_weights() -> None:
     t = torch.linspace(0, 10, 11).expand(1, 11)
     weights = torch.tensor([[0.0, 0, 3, 0, 0, 1, 0, 0, 0, 0, 0]])
-    new = importance(t, weights, 4000, torch.tensor([0.4]))[0]
+    new = sample_pdf(t, weights, 4000, torch.tensor([0.4]))[0]
     assert ((new > 1.5) & (new < 2.5)).float().mean() == pytest.approx(0.75, abs=0.01)
     assert ((new > 4.5) & (new < 5.5)).float().mean() == pytest.approx(0.25, abs=0.01)
     assert bool((new.diff() >= 0).all())

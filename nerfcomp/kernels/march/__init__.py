@@ -1,4 +1,4 @@
-"""Marching rays through an occupancy grid: where a field has to be asked at all.
+"""Marching rays through an occupancy grid: where a field has to be evaluated at all.
 
 Notation of this file:
 
