@@ -6,8 +6,8 @@ different weights taken as independent. A random sign vector ``v`` gives an unbi
 ``E[(v . J)_i^2] = sum_y J_yi^2`` (Hutchinson's estimator of the diagonal of ``J^T J``).
 
 Where gradients do not tell, noise does: errors of variance ``e^2`` in all ``n`` weights of a tensor change the picture
-by ``n h e^2`` in the mean square. Unlike derivatives this sees weights that only decide where a network is evaluated, and
-rectified outputs that are 0 and would not stay so.
+by ``n h e^2`` in the mean square. Unlike derivatives this sees weights that only decide where a network is evaluated,
+and rectified outputs that are 0 and would not stay so.
 """
 
 from collections.abc import Callable, Iterable, Mapping

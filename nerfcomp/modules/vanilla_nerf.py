@@ -20,8 +20,8 @@ class VanillaNeRFModule(RadianceFieldModule):
     """A coarse and a fine network trained on rays with known colours.
 
     By itself this is the training of the paper: the coarse network's weights place the samples of the fine one, both
-    are compared with the true colours. That takes 256 evaluations per ray. With a ``training_sampler`` the samples of both
-    networks lie in the occupied cells that light reaches, a few per ray: those of the fine one where that sampler
+    are compared with the true colours. That takes 256 evaluations per ray. With a ``training_sampler`` the samples of
+    both networks lie in the occupied cells that light reaches, a few per ray: those of the fine one where that sampler
     marches, those of the coarse one where ``sampler`` will evaluate it. Such samples never visit empty space, which
     pictures rendered hierarchically do; so both networks are also told to be empty at random places of it.
 
@@ -129,7 +129,7 @@ class VanillaNeRFModule(RadianceFieldModule):
         return _summary(losses, rendered, rgb)
 
     def _coarse_loss(self, batch: RayBatch, training_sampler: OccupancySampler) -> Tensor:
-        """Error of the coarse network at the distances where pictures evaluate it, in occupied cells that light reaches."""
+        """Error of the coarse network where pictures evaluate it, in occupied cells that light reaches."""
         assert self.memory is not None
         most = max(1, int(self.coarse_share * self.max_samples))
         rays = Rays(*(value[:most] for value in batch.rays))

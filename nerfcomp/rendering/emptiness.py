@@ -70,8 +70,8 @@ def occupied_at(x: Tensor, occupied: Tensor, aabb: Tensor, outside: bool) -> Ten
 def find_occupied(grid: OccupancyGrid, densities: Sequence[DensityFunction]) -> list[Tensor]:
     """Evaluate networks everywhere. A cell is empty where one has no density at all, neither in the cell nor beside it.
 
-    Blocks of eight cells are evaluated first, at a body-centred lattice; then the cells in and around the blocks where any
-    network has something, at four places each.
+    Blocks of eight cells are evaluated first, at a body-centred lattice; then the cells in and around the blocks where
+    any network has something, at four places each.
 
     Args:
         grid: Says where its cells are; its occupancy does not matter.

@@ -187,8 +187,8 @@ class OccupancyGrid(nn.Module):
         Args:
             index: Number of this update, from 0; it chooses the cells.
             density_fn: Densities (K,) at positions (K, 3).
-            n_cells: Number of cells to evaluate, four times as many during the warm-up, when neighbours share an answer if
-                there are more cells. None evaluates all of them during the warm-up and then half of them.
+            n_cells: Number of cells to evaluate, four times as many during the warm-up, when neighbours share an answer
+                if there are more cells. None evaluates all of them during the warm-up and then half of them.
         """
         density = self.density.view(-1)
         alive = (density >= 0).nonzero().squeeze(1)
@@ -212,7 +212,8 @@ class OccupancyGrid(nn.Module):
 
         Args:
             density_fn: Densities (K,) at positions (K, 3).
-            points_per_cell: Places evaluated in every cell, evenly spread, the centre first; the largest density counts.
+            points_per_cell: Places evaluated in every cell, evenly spread, the centre first; the largest density
+                counts.
         """
         cells = torch.arange(self.density.numel(), device=self.density.device)
         cells = cells[self.density.flatten() >= 0]
