@@ -1,17 +1,17 @@
 """Compress a trained field to one small file and back: ``python compress.py encode --ckpt CKPT --out lego.nfc``."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # they speak to the authors of programs
+from nerfcomp.process import prepare_process
 
-from nerfcomp import fields, readers, rendering  # isort: skip  # first: sets OpenMP's waiting before torch is loaded
+prepare_process()  # before torch is loaded
 from jsonargparse import auto_cli
 
+from nerfcomp import fields, readers, rendering
 from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.artifacts.nfc import fp32_bytes, read_nfc, write_nfc
 from nerfcomp.artifacts.reading import read_artifact, read_scene_artifact

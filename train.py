@@ -9,18 +9,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from nerfcomp import (  # isort: skip  # first: sets OMP
-    callbacks,
-    datamodules,
-    fields,
-    modules,
-    optim,
-    readers,
-    rendering,
-)
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 import torch
 from lightning.pytorch.cli import LightningCLI
 
+from nerfcomp import callbacks, datamodules, fields, modules, optim, readers, rendering
 from nerfcomp.errors import NerfcompError
 
 SHORT_NAMES = (callbacks, datamodules, fields, modules, optim, readers, rendering)  # classes that YAML names shortly

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nerfcomp.evaluation.report import format_table, write_json  # isort: skip  # before torch, see nerfcomp/__init__.py
 import numba
 import torch
+
+from nerfcomp.evaluation.report import format_table, write_json
 
 logger = logging.getLogger("benchmark")
 FOLDER = Path("runs/benchmarks")

@@ -14,6 +14,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 import numpy as np
 
 from nerfcomp.codec import decode, from_bytes, to_bytes

@@ -21,7 +21,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting before torch is loaded
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 from benchmarks.common import report
 from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.commands.lsa import LSARun

@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 import numpy as np
 
 from nerfcomp.codec import Container, Storage, decode, encode, from_bytes, to_bytes

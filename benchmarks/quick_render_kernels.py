@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting before torch is loaded
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 import torch
 from torch import Tensor
 

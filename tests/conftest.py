@@ -1,12 +1,12 @@
 """Settings and fixtures shared by all tests."""
 
 import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; see nerfcomp/__init__.py
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # read when lightning imports jsonargparse
-os.environ.setdefault("MPLBACKEND", "Agg")
-
 from pathlib import Path
+
+from nerfcomp.process import prepare_process
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+prepare_process()  # before torch is loaded
 
 import hypothesis
 import pytest

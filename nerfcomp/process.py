@@ -1,10 +1,23 @@
-"""What the C library's memory allocator is told, once, when the package is imported."""
+"""What a program tells OpenMP and the C library before torch is loaded; importing nerfcomp tells them nothing."""
 
 import ctypes
+import os
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_KEPT = 2**25  # the most glibc allows
+
+
+def prepare_process() -> None:
+    """Set this process up for training and rendering: the first call of a program, before torch is loaded.
+
+    OpenMP threads that wait go to sleep, unless OMP_WAIT_POLICY says otherwise: spinning ones starve every other
+    process on the machine. OpenMP reads this once, when torch loads it. The allocator keeps large blocks. jsonargparse
+    keeps to itself what it has to say to authors of programs.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    keep_large_blocks()
 
 
 def keep_large_blocks() -> bool:
