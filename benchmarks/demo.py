@@ -22,9 +22,9 @@ import train
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.callbacks.media import to_picture, write_mp4
-from nerfcomp.evaluation.report import format_table, write_csv
+from nerfcomp.evaluation.report import format_table, mean_result, write_csv
 from nerfcomp.evaluation.sweep import SweepPoint, plot_sweep, run_sweep
-from nerfcomp.evaluation.views import render_view, view_batches
+from nerfcomp.evaluation.views import evaluate_views, render_view, view_batches
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import select_views
 from nerfcomp.readers import ProceduralReader, Scene
@@ -72,6 +72,12 @@ def recommended(points: list[SweepPoint]) -> SweepPoint:
     return min(near, key=lambda point: point.bytes) if near else max(coded, key=lambda point: point.psnr)
 
 
+def tested(artifact: SceneArtifact, test: Scene, point: SweepPoint) -> SweepPoint:
+    """The point of a sweep on other views than those it was chosen on."""
+    mean = mean_result(evaluate_views(artifact, test))
+    return point._replace(psnr=mean.psnr, ssim=mean.ssim, views=mean.views)
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,20 +88,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     folder = fit(options.max_steps, options.resume)
     trained, reader = read_scene_artifact(folder / "checkpoints" / "last.ckpt"), ProceduralReader()
-    test = reader.read("test")
-    points = run_sweep(trained, test, folder / "sweep", QPS)
-    plot_sweep(points, folder / "rate_distortion.png")
-    best = recommended(points)
+    validated = run_sweep(trained, reader.read("val"), folder / "sweep", QPS)
+    plot_sweep(validated, folder / "rate_distortion.png")
+    best = recommended(validated)
     shutil.copyfile(folder / "sweep" / f"qp{best.qp}.nfc", folder / "scene.nfc")
     decoded = read_scene_artifact(folder / "scene.nfc")
+    test = reader.read("test")
+    points = [tested(trained, test, validated[0]), tested(decoded, test, best)]
     side_by_side(test, [trained, decoded], folder / "truth_fp32_decoded.png")
     film(decoded, reader, folder / "video.mp4", options.frames)
-    write_csv(folder / "demo.csv", [points[0], best])
+    write_csv(folder / "demo.csv", points)
     header = ["what", "PSNR dB", "SSIM", "bytes", "smaller"]
-    rows = [
-        ["fp32 parameters", points[0].psnr, points[0].ssim, points[0].bytes, "1.0x"],
-        [f"decoded scene.nfc (QP {best.qp})", best.psnr, best.ssim, best.bytes, f"{best.ratio:.1f}x"],
-    ]
+    names = ["fp32 parameters", f"decoded scene.nfc (QP {best.qp})"]
+    rows = [[name, p.psnr, p.ssim, p.bytes, f"{p.ratio:.1f}x"] for name, p in zip(names, points)]
     logger.info("\n%s\n\nIn %s: scene.nfc, video.mp4, rate_distortion.png", format_table(header, rows), folder)
 
 
