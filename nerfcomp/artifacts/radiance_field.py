@@ -70,7 +70,7 @@ class RadianceFieldArtifact(SceneArtifact):
 
     def prepare(self) -> None:
         """Let the sampler find out what is empty, where that follows from the field."""
-        self.sampler.learn([self.field.coarse_density, self.field.density])
+        self.sampler.learn([self.field.coarse_peak_alpha, self.field.peak_alpha])
 
     def bounded_layers(self) -> list[str]:
         """All layers of a deep field, which errors as large as its weights silence."""
@@ -138,7 +138,8 @@ class RadianceFieldArtifact(SceneArtifact):
 
         def batch() -> Tensor:
             rays = self.random_rays(count, generator)
-            samples = visible_samples(self.sampler(rays, density_fn=self.field.coarse_density), self.field.density)
+            marched = self.sampler(rays, alpha_fn=self.field.coarse_alpha)
+            samples = visible_samples(marched, rays.viewdirs, self.field.alpha)
             return render(self.field.shade, rays, samples, background).rgb
 
         calls: list[Callable[[], Tensor]] = [batch] * batches
@@ -154,4 +155,4 @@ class RadianceFieldArtifact(SceneArtifact):
 
     def _middles(self, rays: Rays) -> Samples:
         """Samples without jitter, whether training or not."""
-        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device), self.field.coarse_density)
+        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device), self.field.coarse_alpha)

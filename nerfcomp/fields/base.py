@@ -65,9 +65,21 @@ class RadianceField(Field):
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""
         raise TypeError(f"{type(self).__name__} does not say its density.")
 
-    def coarse_density(self, x: Tensor) -> Tensor:
-        """Density (M,) that steers the sampling, at (M, 3); that of the picture unless a field has a coarser one."""
-        return self.density(x)
+    def alpha(self, x: Tensor, d: Tensor, dt: Tensor) -> Tensor:
+        """Opacity (M,) in [0, 1] of samples; arguments of `shade`, of whose answer it is the cheaper part."""
+        return density_to_alpha(self.density(x), dt)
+
+    def peak_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
+        """Largest opacity (M,), over all directions, of intervals of length (M,) about positions (M, 3)."""
+        return density_to_alpha(self.density(x), dt)
+
+    def coarse_alpha(self, x: Tensor, d: Tensor, dt: Tensor) -> Tensor:
+        """Opacity (M,) that steers the sampling; that of the picture unless a field has a coarser one."""
+        return self.alpha(x, d, dt)
+
+    def coarse_peak_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
+        """`peak_alpha` of the opacity that steers the sampling."""
+        return self.peak_alpha(x, dt)
 
     def steers(self, name: str) -> bool:
         """Whether the parameter of this name says only where the field is evaluated, and is not seen in the picture."""

@@ -231,9 +231,13 @@ class NeRFField(RadianceField):
         """Opacity and colour of samples at positions (M, 3), seen along unit (M, 3), of length (M,)."""
         return self._shade(self.networks[-1](x, d), dt)
 
-    def coarse_density(self, x: Tensor) -> Tensor:
-        """Density (M,) that the coarse network says, at positions (M, 3)."""
-        return torch.relu(self.model.raw_density(x))
+    def coarse_alpha(self, x: Tensor, d: Tensor, dt: Tensor) -> Tensor:
+        """Opacity (M,) that the coarse network says; arguments of `shade`."""
+        return self.coarse_peak_alpha(x, dt)
+
+    def coarse_peak_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
+        """Opacity (M,) of intervals of length (M,) at positions (M, 3) that the coarse network says."""
+        return density_to_alpha(torch.relu(self.model.raw_density(x)), dt)
 
     def coarse_shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
         """Opacity and colour that the coarse network says; arguments of `shade`."""

@@ -28,13 +28,13 @@ class DivergenceWatch:
         seen = torch.where(bad.detach(), step, last)
         self._first[what] = torch.minimum(self._first.get(what, seen).to(seen.device), seen)
 
-    def densities(self, density_fn: Callable[[Tensor], Tensor], step: int) -> Callable[[Tensor], Tensor]:
+    def opacities(self, opacity_fn: Callable[..., Tensor], step: int) -> Callable[..., Tensor]:
         """The same function, whose results are looked at."""
 
-        def looked_at(x: Tensor) -> Tensor:
-            density = density_fn(x)
-            self.note("densities", density.detach().isnan().any(), step)
-            return density
+        def looked_at(*where: Tensor) -> Tensor:
+            opacity = opacity_fn(*where)
+            self.note("densities", opacity.detach().isnan().any(), step)
+            return opacity
 
         return looked_at
 

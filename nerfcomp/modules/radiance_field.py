@@ -1,5 +1,6 @@
 """Training a radiance field from images: the teacher."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -20,7 +21,6 @@ from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Sampler, render
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from nerfcomp.rendering.metrics import psnr
-from nerfcomp.rendering.occupancy import DensityFunction
 from nerfcomp.rendering.visibility import affordable_samples
 
 _RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
@@ -101,7 +101,9 @@ class RadianceFieldModule(EvaluatedModule):
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
         marched = self.sampler(batch.rays, self.jitter(len(batch.rgb)))
-        samples, n_rays = affordable_samples(marched, self.watched_density(), self.max_samples)
+        samples, n_rays = affordable_samples(
+            marched, batch.rays.viewdirs, self.watched(self.field.alpha), self.max_samples
+        )
         rays = Rays(*(value[:n_rays] for value in batch.rays))
         rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
         losses = {"rgb": self.rgb_loss(rendered.rgb, batch.rgb[:n_rays])}
@@ -116,9 +118,9 @@ class RadianceFieldModule(EvaluatedModule):
         }
         return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
 
-    def watched_density(self) -> DensityFunction:
-        """The field's density, whose values are looked at."""
-        return self.watch.densities(self.field.density, self.global_step)
+    def watched(self, opacity_fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """An opacity of the field, whose values are looked at."""
+        return self.watch.opacities(opacity_fn, self.global_step)
 
     def jitter(self, n_rays: int) -> Tensor:
         """Shifts (N,) of the rays' samples: this rank's share of what step alone decides, as its rays are."""
@@ -128,7 +130,7 @@ class RadianceFieldModule(EvaluatedModule):
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""
-        self.sampler.update(self.global_step, self.watched_density())
+        self.sampler.update(self.global_step, self.watched(self.field.peak_alpha))
         out = self.step(batch)
         self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)

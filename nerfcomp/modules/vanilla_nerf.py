@@ -79,7 +79,7 @@ class VanillaNeRFModule(RadianceFieldModule):
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""
         if self.training_sampler is not None:
-            self.training_sampler.update(self.global_step, self.watched_density())
+            self.training_sampler.update(self.global_step, self.watched(self.field.peak_alpha))
         return super().training_step(batch)
 
     def on_validation_epoch_start(self) -> None:

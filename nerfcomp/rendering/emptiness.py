@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool3d
 
-from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 
 _CHUNK = 2**16  # points evaluated at once
 _BLOCK_PLACES = ((0.25, 0.25, 0.25), (0.75, 0.75, 0.75))  # of a body-centred lattice
@@ -67,15 +67,16 @@ def occupied_at(x: Tensor, occupied: Tensor, aabb: Tensor, outside: bool) -> Ten
 
 
 @torch.no_grad()
-def find_occupied(grid: OccupancyGrid, densities: Sequence[DensityFunction]) -> list[Tensor]:
-    """Evaluate networks everywhere. A cell is empty where one has no density at all, neither in the cell nor beside it.
+def find_occupied(grid: OccupancyGrid, opacities: Sequence[OpacityFunction]) -> list[Tensor]:
+    """Evaluate networks everywhere. A cell is empty where one has no opacity at all, neither in the cell nor beside it.
 
     Blocks of eight cells are evaluated first, at a body-centred lattice; then the cells in and around the blocks where
     any network has something, at four places each.
 
     Args:
         grid: Says where its cells are; its occupancy does not matter.
-        densities: Densities (K,) at points (K, 3), exactly 0 where there is nothing; of networks of the same scene.
+        opacities: Opacities (K,) of intervals of length (K,) about points (K, 3), exactly 0 where there is nothing; of
+            networks of the same scene.
 
     Returns:
         (C, R, R, R) bool for each.
@@ -83,31 +84,31 @@ def find_occupied(grid: OccupancyGrid, densities: Sequence[DensityFunction]) -> 
     edge, device = grid.resolution, grid.aabb.device
     shape = (grid.cascades, edge // 2, edge // 2, edge // 2)
     blocks = torch.arange(grid.cascades * (edge // 2) ** 3, device=device)
-    coarse = [_ask(grid, density_fn, blocks, _BLOCK_PLACES, edge // 2) for density_fn in densities]
+    coarse = [_ask(grid, opacity_fn, blocks, _BLOCK_PLACES, edge // 2) for opacity_fn in opacities]
     near = _dilate(torch.stack(coarse).any(0).view(shape))
     for axis in (1, 2, 3):
         near = near.repeat_interleave(2, axis)
     cells = near.flatten().nonzero().squeeze(1)
-    found = torch.zeros(len(densities), grid.occupied.numel(), dtype=torch.bool, device=device)
-    for row, density_fn in zip(found, densities):
-        row[cells] = _ask(grid, density_fn, cells, _CELL_PLACES, edge)
+    found = torch.zeros(len(opacities), grid.occupied.numel(), dtype=torch.bool, device=device)
+    for row, opacity_fn in zip(found, opacities):
+        row[cells] = _ask(grid, opacity_fn, cells, _CELL_PLACES, edge)
     return [_dilate(row.view(grid.occupied.shape)) for row in found]
 
 
 def _ask(
     grid: OccupancyGrid,
-    density_fn: DensityFunction,
+    opacity_fn: OpacityFunction,
     cells: Tensor,
     places: Sequence[tuple[float, float, float]],
     resolution: int,
 ) -> Tensor:
-    """Whether there is density at any of the places in each cell."""
+    """Whether there is opacity at any of the places in each cell."""
     found = torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
     for place in places:
         left = (~found).nonzero().squeeze(1)
         for some in torch.split(left, _CHUNK):
             points = grid.cell_points(cells[some], torch.tensor(place, device=cells.device), resolution)
-            found[some] = density_fn(points) > 0
+            found[some] = opacity_fn(points, points.new_full((len(points),), grid.diagonal)) > 0
     return found
 
 

@@ -16,10 +16,10 @@ from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.march import Samples
 from nerfcomp.rendering.emptiness import find_occupied, occupied_at
-from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 from nerfcomp.rendering.pdf_sampling import intervals, sample_pdf, stratified
 from nerfcomp.rendering.sampler import Sampler
-from nerfcomp.rendering.visibility import follow_light, join_samples, kept_samples
+from nerfcomp.rendering.visibility import AlphaFunction, follow_light, join_samples, kept_samples
 
 _RAYS_AT_ONCE = 2**12  # their distances stay in the cache
 
@@ -37,7 +37,7 @@ class Placed(NamedTuple):
 
 
 class HierarchicalSampler(Sampler):
-    """Stratified distances, and more of them where a coarse density puts its weight.
+    """Stratified distances, and more of them where a coarse opacity puts its weight.
 
     Once `learn` has evaluated where the networks are empty, samples there are left out in evaluation; the picture
     stays the same, because what is left out has no weight.
@@ -98,38 +98,38 @@ class HierarchicalSampler(Sampler):
         self.grid.set_aabb(torch.stack([middle - half, middle + half]))
         self.coarse_occupied.fill_(True)
 
-    def learn(self, densities: Sequence[DensityFunction]) -> None:
+    def learn(self, opacities: Sequence[OpacityFunction]) -> None:
         """Find out where each network is empty; see `find_occupied`.
 
         Args:
-            densities: That of the coarse network first, that of the last pass last.
+            opacities: That of the coarse network first, that of the last pass last.
         """
-        found = find_occupied(self.grid, densities)
+        found = find_occupied(self.grid, opacities)
         self.grid.set_occupied(found[-1])
         self.coarse_occupied.copy_(found[0])
 
     @torch.no_grad()
-    def forward(self, rays: Rays, jitter: Tensor | None = None, density_fn: DensityFunction | None = None) -> Samples:
+    def forward(self, rays: Rays, jitter: Tensor | None = None, alpha_fn: AlphaFunction | None = None) -> Samples:
         """Place the samples of the last pass along N rays.
 
         Raises:
-            ValueError: Two passes are wanted, but no density steers the second.
+            ValueError: Two passes are wanted, but no opacity steers the second.
         """
-        if self.n_importance > 0 and density_fn is None:
-            raise ValueError("Hierarchical sampling needs the density of the coarse network.")
+        if self.n_importance > 0 and alpha_fn is None:
+            raise ValueError("Hierarchical sampling needs the opacity of the coarse network.")
         parts = []
         for begin in range(0, max(len(rays.near), 1), _RAYS_AT_ONCE):
             some = slice(begin, begin + _RAYS_AT_ONCE)
             shifts = None if jitter is None else jitter[some]
-            parts.append(self._forward(Rays(*(value[some] for value in rays)), shifts, density_fn))
+            parts.append(self._forward(Rays(*(value[some] for value in rays)), shifts, alpha_fn))
         return join_samples(parts)
 
-    def _forward(self, rays: Rays, jitter: Tensor | None, density_fn: DensityFunction | None) -> Samples:
+    def _forward(self, rays: Rays, jitter: Tensor | None, alpha_fn: AlphaFunction | None) -> Samples:
         t = self.distances(rays, jitter)
-        if density_fn is None or self.n_importance == 0:
+        if alpha_fn is None or self.n_importance == 0:
             return self.place(rays, t).samples
         coarse, rows = self.place(rays, t, self.coarse_occupied)
-        own = follow_light(coarse, density_fn, self.least_transmittance).depths
+        own = follow_light(coarse, rays.viewdirs, alpha_fn, self.least_transmittance).depths
         before = torch.cumsum(own, 0) - own
         before -= before.index_select(0, coarse.offsets[:-1]).index_select(0, coarse.ray_indices)
         weights = t.new_zeros(t.numel())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.geometry.rays import Rays
-from nerfcomp.kernels.composite import Composite, composite
+from nerfcomp.kernels.composite import composite
 from nerfcomp.kernels.march import Samples
 
 EARLY_STOP = 1e-4
@@ -31,6 +31,10 @@ class Shaded(Protocol):
     def rgb(self) -> Tensor:
         """(M, 3) colour in [0, 1]."""
 
+    @property
+    def normals(self) -> Tensor | None:
+        """(M, 3) unit normals, of fields with a surface."""
+
 
 ShadeFunction = Callable[[Tensor, Tensor, Tensor], Shaded]
 
@@ -44,6 +48,8 @@ class Rendered(NamedTuple):
         opacity: (N,) in [0, 1].
         weights: (M,) weight of each sample; absent after `render_image`.
         samples: The M samples; absent after `render_image`.
+        normals: (N, 3) blended normals, ``sum w n``, of fields with a surface; divide by the opacity for the mean.
+        shade: What the field says of the M samples, for losses; absent after `render_image`.
     """
 
     rgb: Tensor
@@ -51,6 +57,8 @@ class Rendered(NamedTuple):
     opacity: Tensor
     weights: Tensor | None = None
     samples: Samples | None = None
+    normals: Tensor | None = None
+    shade: Shaded | None = None
 
 
 def render(shade_fn: ShadeFunction, rays: Rays, samples: Samples, background: Tensor) -> Rendered:
@@ -70,6 +78,7 @@ def render(shade_fn: ShadeFunction, rays: Rays, samples: Samples, background: Te
     >>> class Grey(NamedTuple):
     ...     alpha: Tensor
     ...     rgb: Tensor
+    ...     normals: Tensor | None = None
     >>> shade = lambda x, d, dt: Grey(torch.tensor([0.5]), torch.tensor([[0.5, 0.5, 0.5]]))
     >>> render(shade, ray, one, torch.ones(3)).rgb.tolist()
     [[0.75, 0.75, 0.75]]
@@ -77,7 +86,28 @@ def render(shade_fn: ShadeFunction, rays: Rays, samples: Samples, background: Te
     shade = shade_fn(samples.x, rays.viewdirs.index_select(0, samples.ray_indices), samples.dt)
     pixels = composite(shade.alpha, shade.rgb, samples.t, samples.offsets, EARLY_STOP)
     rgb = pixels.rgb + (1 - pixels.opacity).unsqueeze(1) * background
-    return Rendered(rgb, pixels.depth, pixels.opacity, pixels.weights, samples)
+    normals = blend(shade.normals, pixels.weights, samples.ray_indices, len(rays.origins))
+    return Rendered(rgb, pixels.depth, pixels.opacity, pixels.weights, samples, normals, shade)
+
+
+def blend(values: Tensor | None, weights: Tensor, ray_indices: Tensor, n_rays: int) -> Tensor | None:
+    """Weighted sums of what is known of samples, ray by ray.
+
+    Args:
+        values: (M, K), or nothing.
+        weights: (M,).
+        ray_indices: (M,) ray of each sample, below ``n_rays``.
+        n_rays: N.
+
+    Returns:
+        (N, K), or nothing.
+
+    >>> blend(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0.5, 0.5, 1.0]), torch.tensor([0, 0, 1]), 2).tolist()
+    [[2.0], [5.0]]
+    """
+    if values is None:
+        return None
+    return values.new_zeros(n_rays, values.shape[1]).index_add(0, ray_indices, weights.unsqueeze(1) * values)
 
 
 @torch.no_grad()
@@ -112,13 +142,16 @@ def render_image(
     rgb = torch.cat([part.rgb for part in parts]) if parts else rays.origins.new_zeros(0, 3)
     depth = torch.cat([part.depth for part in parts]) if parts else rays.origins.new_zeros(0)
     opacity = torch.cat([part.opacity for part in parts]) if parts else rays.origins.new_zeros(0)
-    return Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity)
+    known = [part.normals for part in parts if part.normals is not None]
+    normals = torch.cat(known) if known else None
+    return Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity, normals=normals)
 
 
 def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples, early_stop: float) -> Rendered:
     """Colour without background, depth and opacity of some rays."""
     begin, end = samples.offsets[:-1].clone(), samples.offsets[1:]
     rgb, depth, opacity = (samples.t.new_zeros(len(begin), *shape) for shape in ((3,), (), ()))
+    normals: Tensor | None = None
     alive, size = (begin < end).nonzero().squeeze(1), _FIRST_WAVE
     at_once = _SAMPLES_AT_ONCE if samples.t.device.type == "cpu" else _SAMPLES_AT_ONCE_ELSEWHERE
     while len(alive):
@@ -126,12 +159,15 @@ def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples, early_s
             counts = (end[some] - begin[some]).clamp(max=size)
             wave = _render_wave(shade_fn, rays.viewdirs, samples, begin[some], counts, 1 - opacity[some], early_stop)
             rgb[some] += wave.rgb
+            if wave.normals is not None:
+                normals = torch.zeros_like(rgb) if normals is None else normals
+                normals[some] += wave.normals
             depth[some] += wave.depth
             opacity[some] += wave.opacity
             begin[some] += counts
         alive = alive[(begin[alive] < end[alive]) & (1 - opacity[alive] > early_stop)]
         size *= 2
-    return Rendered(rgb, depth, opacity)
+    return Rendered(rgb, depth, opacity, normals=normals)
 
 
 def _render_wave(
@@ -142,11 +178,15 @@ def _render_wave(
     counts: Tensor,
     transmittance: Tensor,
     early_stop: float,
-) -> Composite:
+) -> Rendered:
     """Blend the next ``counts`` samples, from ``begin`` on, of some rays."""
     offsets = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     rows = torch.arange(int(offsets[-1]), device=counts.device)
     rows += torch.repeat_interleave(begin - offsets[:-1], counts)
     x, t, dt, ray_indices = (part.index_select(0, rows) for part in samples[:4])
     shade = shade_fn(x, viewdirs.index_select(0, ray_indices), dt)
-    return composite(shade.alpha, shade.rgb, t, offsets, early_stop, transmittance)
+    pixels = composite(shade.alpha, shade.rgb, t, offsets, early_stop, transmittance)
+    rays = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    return Rendered(
+        pixels.rgb, pixels.depth, pixels.opacity, normals=blend(shade.normals, pixels.weights, rays, len(counts))
+    )

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.march import Backend, Samples, march
-from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
+from nerfcomp.rendering.visibility import AlphaFunction
 
 
 class Sampler(nn.Module):
@@ -31,13 +32,14 @@ class Sampler(nn.Module):
         super().__init__()
         self.arguments = {}
 
-    def forward(self, rays: Rays, jitter: Tensor | None = None, density_fn: DensityFunction | None = None) -> Samples:
+    def forward(self, rays: Rays, jitter: Tensor | None = None, alpha_fn: AlphaFunction | None = None) -> Samples:
         """Place samples along N rays.
 
         Args:
             rays: N rays.
             jitter: (N,) in [0, 1), shift of each ray's samples in steps; when absent, random while training and else 0.
-            density_fn: Densities (K,) at positions (K, 3), for samplers that let a coarse density guide them.
+            alpha_fn: Opacities (K,) of intervals at positions (K, 3), seen along (K, 3), of length (K,), for samplers
+                that let a coarse opacity guide them.
 
         Returns:
             The samples.
@@ -65,19 +67,19 @@ class Sampler(nn.Module):
         """Take over an occupancy (C, R, R, R) from elsewhere."""
         raise TypeError(f"{type(self).__name__} knows no occupancy.")
 
-    def learn(self, densities: Sequence[DensityFunction]) -> None:
+    def learn(self, opacities: Sequence[OpacityFunction]) -> None:
         """Find out what is empty if that follows from the field; called once before pictures of new weights.
 
         Args:
-            densities: Densities (K,) at positions (K, 3), of every network.
+            opacities: Opacities (K,) of intervals of length (K,) about positions (K, 3), of every network.
         """
 
-    def update(self, step: int, density_fn: DensityFunction) -> None:
+    def update(self, step: int, opacity_fn: OpacityFunction) -> None:
         """Follow the field during training; called before every step.
 
         Args:
             step: Training step.
-            density_fn: Densities (K,) at positions (K, 3).
+            opacity_fn: Opacities (K,) of intervals of length (K,) about positions (K, 3).
         """
 
 
@@ -163,14 +165,14 @@ class OccupancySampler(Sampler):
             if alpha is not None:
                 self.grid.carve(camera, alpha)
 
-    def update(self, step: int, density_fn: DensityFunction) -> None:
+    def update(self, step: int, opacity_fn: OpacityFunction) -> None:
         """Refresh the grid when a step is due."""
         self.coarse = step < self.coarse_until
         if step % self.update_every == 0:
-            self.grid.update(step // self.update_every, density_fn, self.cells_per_update)
+            self.grid.update(step // self.update_every, opacity_fn, self.cells_per_update)
 
     @torch.no_grad()
-    def forward(self, rays: Rays, jitter: Tensor | None = None, density_fn: DensityFunction | None = None) -> Samples:
+    def forward(self, rays: Rays, jitter: Tensor | None = None, alpha_fn: AlphaFunction | None = None) -> Samples:
         """March N rays through the occupied cells."""
         if jitter is None and self.training:
             jitter = torch.rand(len(rays.origins), device=rays.origins.device)

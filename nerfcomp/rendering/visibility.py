@@ -1,7 +1,7 @@
 """Choosing among marched samples before the expensive part of a step: what light reaches, and whole rays of it.
 
 Notation: samples are packed ray after ray; ``offsets`` (N + 1,) delimits rays. The optical depth in front of sample
-``i`` is ``tau_i = sum_{j < i} density_j * dt_j`` over its own ray; its transmittance is ``exp(-tau_i)``.
+``i`` is ``tau_i = sum_{j < i} -log(1 - alpha_j)`` over its own ray; its transmittance is ``exp(-tau_i)``.
 """
 
 import math
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nerfcomp.kernels.march import Samples
 
+AlphaFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 _OPAQUE = 100.0  # optical depth of which no light is left; larger ones would swallow the digits of others in a sum
 _FIRST_WAVE = 8  # samples; most rays meet a surface among their first occupied cells
 
@@ -73,21 +74,22 @@ class Lit(NamedTuple):
     depths: Tensor
 
 
-def follow_light(samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4) -> Lit:
-    """Evaluate densities as far as light reaches.
+def follow_light(samples: Samples, viewdirs: Tensor, alpha_fn: AlphaFunction, least_transmittance: float = 1e-4) -> Lit:
+    """Evaluate opacities as far as light reaches.
 
     They are evaluated in waves, the nearest samples first, so that few are evaluated behind the first surface.
 
     Args:
         samples: M samples of N rays.
-        density_fn: Densities (K,) at positions (K, 3).
+        viewdirs: (N, 3) directions of the rays.
+        alpha_fn: Opacities (K,) of intervals at positions (K, 3), seen along (K, 3), of length (K,).
         least_transmittance: A sample behind less transmittance is not lit; in (0, 1).
 
     Returns:
         Lit samples per ray, and what was found.
 
     >>> one_ray = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.zeros(3).long(), torch.tensor([0, 3]))
-    >>> follow_light(one_ray, lambda x: torch.full((len(x),), 5.0)).counts.tolist()
+    >>> follow_light(one_ray, torch.zeros(1, 3), lambda x, d, dt: torch.full((len(x),), 0.99)).counts.tolist()
     [2]
     """
     limit = -math.log(least_transmittance)
@@ -98,7 +100,8 @@ def follow_light(samples: Samples, density_fn: Callable[[Tensor], Tensor], least
     while len(alive):
         counts = (end[alive] - begin[alive]).clamp(max=size)
         rows, offsets = leading_rows(begin[alive], counts)
-        own = (density_fn(samples.x.index_select(0, rows)) * samples.dt[rows]).clamp(max=_OPAQUE)
+        x, _, dt, rays = (part.index_select(0, rows) for part in samples[:4])
+        own = -torch.log1p(-alpha_fn(x, viewdirs.index_select(0, rays), dt)).clamp(min=-_OPAQUE)
         depths[rows] = own.double()
         before = optical_depth(own, torch.ones_like(own), offsets) + torch.repeat_interleave(depth[alive], counts)
         passed = torch.nn.functional.pad(torch.cumsum(before <= limit, 0), (1, 0))[offsets]
@@ -127,23 +130,24 @@ def kept_samples(samples: Samples, keep: Tensor) -> Samples:
 
 @torch.no_grad()
 def visible_samples(
-    samples: Samples, density_fn: Callable[[Tensor], Tensor], least_transmittance: float = 1e-4
+    samples: Samples, viewdirs: Tensor, alpha_fn: AlphaFunction, least_transmittance: float = 1e-4
 ) -> Samples:
     """Keep the samples that light still reaches.
 
     Args:
         samples: M samples of N rays.
-        density_fn: Densities (K,) at positions (K, 3).
+        viewdirs: (N, 3) directions of the rays.
+        alpha_fn: See `follow_light`.
         least_transmittance: Samples behind less transmittance are dropped; in (0, 1).
 
     Returns:
         The kept samples of the same N rays, in the same order.
 
     >>> one_ray = Samples(torch.zeros(3, 3), torch.ones(3), torch.ones(3), torch.zeros(3).long(), torch.tensor([0, 3]))
-    >>> visible_samples(one_ray, lambda x: torch.full((len(x),), 5.0)).offsets.tolist()
+    >>> visible_samples(one_ray, torch.zeros(1, 3), lambda x, d, dt: torch.full((len(x),), 0.99)).offsets.tolist()
     [0, 2]
     """
-    lit = follow_light(samples, density_fn, least_transmittance).counts
+    lit = follow_light(samples, viewdirs, alpha_fn, least_transmittance).counts
     rows, offsets = leading_rows(samples.offsets[:-1], lit)
     x, t, dt, indices = (value.index_select(0, rows) for value in samples[:4])
     return Samples(x, t, dt, indices, offsets)
@@ -151,15 +155,16 @@ def visible_samples(
 
 @torch.no_grad()
 def affordable_samples(
-    marched: Samples, density_fn: Callable[[Tensor], Tensor], most: int, least_transmittance: float = 1e-4
+    marched: Samples, viewdirs: Tensor, alpha_fn: AlphaFunction, most: int, least_transmittance: float = 1e-4
 ) -> tuple[Samples, int]:
     """Choose the samples that light reaches, of as many leading rays as together have at most ``most`` of them.
 
-    Densities are evaluated group by group, so that hardly any is evaluated in vain, however little of a ray is visible.
+    Opacities are evaluated group by group, so that hardly any is evaluated in vain, however little of a ray is visible.
 
     Args:
         marched: Samples of N rays.
-        density_fn: Densities (M,) at positions (M, 3).
+        viewdirs: (N, 3) directions of the rays.
+        alpha_fn: See `follow_light`.
         most: Number of samples to stay within; the first ray is taken even if it alone has more.
         least_transmittance: Samples behind less transmittance are dropped; in (0, 1).
 
@@ -167,7 +172,7 @@ def affordable_samples(
         The samples, and the number of rays they belong to.
 
     >>> three = Samples(torch.zeros(3, 3), torch.arange(3.0), torch.ones(3), torch.tensor([0, 1, 2]), torch.arange(4))
-    >>> samples, rays = affordable_samples(three, lambda x: torch.zeros(len(x)), most=2)
+    >>> samples, rays = affordable_samples(three, torch.zeros(3, 3), lambda x, d, dt: torch.zeros(len(x)), most=2)
     >>> samples.t.tolist(), rays
     ([0.0, 1.0], 2)
     """
@@ -177,7 +182,7 @@ def affordable_samples(
     while rays < total and room > 0:
         end = max(rays_within(marched, int(marched.offsets[rays]) + most), rays + 1)
         part = some_rays(marched, rays, end)
-        part = visible_samples(part, density_fn, least_transmittance)
+        part = visible_samples(part, viewdirs[rays:end], alpha_fn, least_transmittance)
         taken = max(rays_within(part, room), 0 if parts else 1)
         parts.append(some_rays(part, 0, taken))
         room = room - len(parts[-1].t) if taken == end - rays else 0

@@ -9,7 +9,7 @@ import torch
 
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import ContainerError
-from nerfcomp.fields import NeRFField, VanillaNeRF, build_field, describe_field
+from nerfcomp.fields import NeRFField, VanillaNeRF, build_field, density_to_alpha, describe_field
 from nerfcomp.fields.nerf import padded_length
 from tests.nerf_reference import network
 
@@ -61,7 +61,8 @@ def test_density_and_shade_are_the_fine_network() -> None:
     dt = torch.full((len(x),), 0.1).double()
     raw, coarse = field.networks[1](x, d), field.networks[0](x, d)
     assert torch.equal(field.density(x), raw.density.relu())
-    assert torch.equal(field.coarse_density(x), coarse.density.relu())
+    dt = torch.rand(len(x))
+    assert torch.equal(field.coarse_peak_alpha(x, dt), density_to_alpha(coarse.density.relu(), dt))
     assert torch.allclose(field.shade(x, d, dt).alpha, 1 - torch.exp(-raw.density.relu() * dt))
     assert torch.equal(field.coarse_shade(x, d, dt).rgb, torch.sigmoid(coarse.rgb))
 
@@ -107,7 +108,8 @@ def test_a_fresh_field_is_a_thin_fog() -> None:
 
 def test_one_network_alone() -> None:
     field, (x, _) = NeRFField(depth=2, width=8, fine=False).double(), points()
-    assert field.model_fine is None and torch.equal(field.density(x), field.coarse_density(x))
+    dt = torch.rand(len(x))
+    assert field.model_fine is None and torch.equal(field.peak_alpha(x, dt), field.coarse_peak_alpha(x, dt))
     assert {name.split(".")[0] for name, _ in field.named_parameters()} == {"model"}
 
 

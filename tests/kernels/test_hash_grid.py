@@ -251,3 +251,20 @@ class TestNumba:
     def test_unknown_backend(self) -> None:
         with pytest.raises(ValueError, match="'cuda', allowed are auto, torch, numba"):
             hash_encode(torch.rand(4, 3), make_tables(SMALL, 2), SMALL, "cuda")  # type: ignore[arg-type]
+
+
+def test_second_derivatives_are_those_of_the_reference() -> None:
+    """Of the length of the gradient, as an eikonal loss takes them, with respect to tables and positions."""
+    geometry = grid_geometry(3, 8, 4, 16)
+    x = torch.rand(50, 3)
+    found = []
+    for backend in ("numba", "torch"):
+        tables = [torch.sin(torch.arange(2.0 * rows)).view(rows, 2).requires_grad_() for rows in geometry.entries]
+        position = x.clone().requires_grad_()
+        value = hash_encode(position, tables, geometry, backend).square().sum()
+        (normal,) = torch.autograd.grad(value, position, create_graph=True)
+        loss = (normal.norm(dim=1) - 1).square().mean()
+        found.append(torch.autograd.grad(loss, [position, *tables]))
+    for ours, theirs in zip(*found):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+        assert theirs.abs().max() > 0

@@ -135,7 +135,7 @@ def test_watch_keeps_the_first_step_and_what_it_was() -> None:
 
 def test_infinite_density_is_no_divergence() -> None:
     watch = DivergenceWatch()
-    watch.densities(lambda x: torch.full((len(x),), math.inf), 0)(torch.zeros(2, 3))
+    watch.opacities(lambda x: torch.full((len(x),), math.inf), 0)(torch.zeros(2, 3))
     assert watch.found() is None
 
 

@@ -15,6 +15,7 @@ class Shade(NamedTuple):
 
     alpha: Tensor
     rgb: Tensor
+    normals: Tensor | None = None
 
 
 class Ball(NamedTuple):

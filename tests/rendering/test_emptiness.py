@@ -3,10 +3,11 @@
 import torch
 
 from nerfcomp.rendering.emptiness import cell_numbers, find_occupied, occupied_at
-from nerfcomp.rendering.occupancy import DensityFunction, OccupancyGrid
+from nerfcomp.rendering.occupancy import OccupancyGrid
+from tests.rendering.opacities import Density, about
 
 
-def density_of_ball(radius: float, center: tuple[float, float, float]) -> DensityFunction:
+def density_of_ball(radius: float, center: tuple[float, float, float]) -> Density:
     return lambda x: ((x - torch.tensor(center)).norm(dim=1) < radius).float()
 
 
@@ -31,7 +32,7 @@ def test_every_place_with_density_is_found_and_most_of_the_rest_left_out() -> No
     grid = OccupancyGrid(32, 2)
     grid.set_aabb(torch.tensor([[-2.0] * 3, [2.0] * 3]))
     inner, outer = density_of_ball(0.4, (0.3, 0.2, 0.1)), density_of_ball(0.3, (1.3, -1.3, 0.0))
-    occupied = find_occupied(grid, [inner, lambda x: inner(x) + outer(x)])[1]
+    occupied = find_occupied(grid, [about(inner), about(lambda x: inner(x) + outer(x))])[1]
     x = torch.rand(100_000, 3) * 4 - 2
     solid = inner(x) + outer(x) > 0
     found = occupied_at(x, occupied, grid.aabb, outside=True)
@@ -41,7 +42,7 @@ def test_every_place_with_density_is_found_and_most_of_the_rest_left_out() -> No
 
 def test_neighbours_of_a_find_count_too() -> None:
     grid = OccupancyGrid(8, 1)
-    occupied = find_occupied(grid, [lambda x: ((x - 0.125).abs().amax(1) < 0.124).float()])[0]
+    occupied = find_occupied(grid, [about(lambda x: ((x - 0.125).abs().amax(1) < 0.124).float())])[0]
     expected = torch.zeros(1, 8, 8, 8, dtype=torch.bool)
     expected[0, 3:6, 3:6, 3:6] = True
     assert torch.equal(occupied, expected)
@@ -49,5 +50,7 @@ def test_neighbours_of_a_find_count_too() -> None:
 
 def test_the_thinnest_fog_is_something() -> None:
     grid = OccupancyGrid(8, 1)
-    fog, nothing = find_occupied(grid, [lambda x: torch.full((len(x),), 1e-6), lambda x: torch.zeros(len(x))])
+    fog, nothing = find_occupied(
+        grid, [about(lambda x: torch.full((len(x),), 1e-6)), about(lambda x: torch.zeros(len(x)))]
+    )
     assert bool(fog.all()) and not bool(nothing.any())

@@ -10,6 +10,7 @@ from nerfcomp.fields import NeRFField
 from nerfcomp.geometry.rays import Rays, ndc_rays
 from nerfcomp.rendering import HierarchicalSampler, build_sampler, describe_sampler, render_image
 from tests.nerf_reference import render_ray
+from tests.rendering.opacities import about, along
 
 BOX = torch.tensor([[-1.5] * 3, [1.5] * 3])
 
@@ -36,7 +37,7 @@ def field_and_sampler(width: int = 32, **options: object) -> tuple[NeRFField, Hi
 
 def picture(field: NeRFField, sampler: HierarchicalSampler, rays: Rays) -> torch.Tensor:
     background = torch.ones(3, dtype=rays.near.dtype)
-    place = lambda r: sampler(r, torch.zeros(len(r.near)), field.coarse_density)  # noqa: E731
+    place = lambda r: sampler(r, torch.zeros(len(r.near)), field.coarse_alpha)  # noqa: E731
     return render_image(field.shade, rays, place, background, early_stop=sampler.least_transmittance).rgb
 
 
@@ -87,6 +88,7 @@ class Ball:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.normals: torch.Tensor | None = None
 
     def __call__(self, x: torch.Tensor, d: torch.Tensor, dt: torch.Tensor) -> "Ball":
         self.asked += len(x)
@@ -102,10 +104,10 @@ def test_empty_space_is_left_out_and_the_picture_stays() -> None:
     pictures, asked = [], []
     for _ in range(2):
         ball = Ball()
-        place = lambda r: sampler(r, torch.zeros(len(r.near)), ball_field)  # noqa: E731
+        place = lambda r: sampler(r, torch.zeros(len(r.near)), along(ball_field))  # noqa: E731
         pictures.append(render_image(ball, rays, place, torch.ones(3)).rgb)
         asked.append(ball.asked)
-        sampler.learn([ball_field])
+        sampler.learn([about(ball_field)])
     assert asked[1] < 0.7 * asked[0]
     assert torch.allclose(pictures[0], pictures[1], atol=1e-6)
 
@@ -116,7 +118,7 @@ def test_the_last_sample_stands_for_all_behind() -> None:
     sampler = HierarchicalSampler(resolution=16, cascades=3).eval()
     sampler.prepare(BOX)
     sampler.set_occupied(torch.zeros_like(sampler.occupied))
-    samples = sampler(rays, torch.zeros(50), ball_field)
+    samples = sampler(rays, torch.zeros(50), along(ball_field))
     assert torch.allclose(samples.t, rays.far[:, 0]) and bool((samples.dt == 1e10).all())
 
 
@@ -125,10 +127,10 @@ def test_training_leaves_nothing_out_and_moves_the_samples() -> None:
     sampler = HierarchicalSampler(resolution=16)
     sampler.prepare(BOX)
     sampler.set_occupied(torch.zeros_like(sampler.occupied))
-    samples = sampler(rays, density_fn=ball_field)
+    samples = sampler(rays, alpha_fn=along(ball_field))
     assert len(samples.t) == 5 * 192
-    assert not torch.equal(samples.t, sampler(rays, density_fn=ball_field).t)
-    again = [sampler(rays, torch.full((5,), 0.3), ball_field).t for _ in range(2)]
+    assert not torch.equal(samples.t, sampler(rays, alpha_fn=along(ball_field)).t)
+    again = [sampler(rays, torch.full((5,), 0.3), along(ball_field)).t for _ in range(2)]
     assert torch.equal(*again)
 
 

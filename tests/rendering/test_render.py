@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from nerfcomp.geometry.rays import Rays
 from nerfcomp.rendering import OccupancySampler, Rendered, images, render, render_image
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from tests.rendering.conftest import Ball, Shade
+from tests.rendering.opacities import about
 
 RaysInto = Callable[[int, float], Rays]
 BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
@@ -21,7 +23,7 @@ def sampler_of(ball: Ball, cascades: int = 1, n_steps: int = 1024) -> OccupancyS
     sampler = OccupancySampler(resolution=32, cascades=cascades, n_steps=n_steps)
     sampler.prepare(BOX * 2 ** (cascades - 1))
     half_diagonal = 3**0.5 / 32
-    sampler.grid.rebuild(ball._replace(radius=ball.radius + half_diagonal).density, 1)
+    sampler.grid.rebuild(about(ball._replace(radius=ball.radius + half_diagonal).density), 1)
     return sampler.eval()
 
 
@@ -143,3 +145,28 @@ def test_distortion_of_a_render(ball: Ball, rays_into: RaysInto) -> None:
     assert 0 < float(distortion_loss(thin, 50)) < 0.1 * float(distortion_loss(out, 50))
     with pytest.raises(ValueError, match="only render"):
         distortion_loss(Rendered(out.rgb, out.depth, out.opacity), 50)
+
+
+def test_what_shading_knows_reaches_losses_and_pictures(ball: Ball, rays_into: RaysInto) -> None:
+    """Normals of the ball, blended like colours by both renderers; samples keep what the field said of them."""
+
+    class Surface(NamedTuple):
+        alpha: torch.Tensor
+        rgb: torch.Tensor
+        normals: torch.Tensor
+
+    def shade(x: torch.Tensor, d: torch.Tensor, dt: torch.Tensor) -> Surface:
+        found = ball.shade(x, d, dt)
+        return Surface(found.alpha, found.rgb, torch.nn.functional.normalize(x, dim=1))
+
+    rays, sampler = rays_into(40, 0.5), sampler_of(ball)
+    whole = render(shade, rays, sampler(rays), torch.ones(3))
+    waves = render_image(shade, rays, sampler, torch.ones(3))
+    assert whole.shade is not None and whole.weights is not None and whole.samples is not None
+    assert whole.normals is not None and waves.normals is not None and whole.shade.normals is not None
+    expected = torch.zeros(40, 3)
+    for ray, weight, normal in zip(whole.samples.ray_indices.tolist(), whole.weights, whole.shade.normals):
+        expected[ray] += weight * normal
+    torch.testing.assert_close(whole.normals, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(waves.normals, expected, atol=2e-4, rtol=0)
+    assert expected.norm(dim=1).max() > 0.9

@@ -12,6 +12,7 @@ from nerfcomp.errors import ContainerError
 from nerfcomp.geometry.rays import Rays
 from nerfcomp.rendering import OccupancySampler, build_sampler, describe_sampler
 from tests.rendering.conftest import Ball
+from tests.rendering.opacities import about
 
 BOX = torch.tensor([[-1.0] * 3, [1.0] * 3])
 
@@ -40,7 +41,7 @@ def test_training_marches_coarsely_at_first() -> None:
     sampler.prepare(BOX)
     full = 12**0.5 / 64
     for step, expected in enumerate([2 * full, 2 * full, 2 * full, full, full]):
-        sampler.update(step, lambda x: torch.ones(len(x)))
+        sampler.update(step, about(lambda x: torch.ones(len(x))))
         assert sampler.train().step_size == pytest.approx(expected)
         assert sampler.eval().step_size == pytest.approx(full)
 
@@ -53,7 +54,7 @@ def test_update_runs_when_due() -> None:
         return torch.zeros(len(x))
 
     for step, expected in enumerate([1, 1, 1, 1, 2, 2, 2, 2, 3]):
-        sampler.update(step, density)
+        sampler.update(step, about(density))
         assert calls == [100] * expected
 
 
@@ -62,7 +63,7 @@ def test_it_saves_samples_in_empty_space(ball: Ball, rays_into: Callable[[int, f
     sampler.prepare(BOX)
     before = len(sampler(rays).t)
     for step in range(0, 256, 16):
-        sampler.update(step, ball.density)
+        sampler.update(step, about(ball.density))
     samples = sampler(rays)
     assert len(samples.t) < 0.4 * before
     assert float(samples.x.norm(dim=1).max()) < ball.radius + 0.5 * 2 / 32 * 3**0.5 * 2

@@ -17,6 +17,11 @@ from nerfcomp.rendering.visibility import (
     some_rays,
     visible_samples,
 )
+from tests.rendering.opacities import along
+
+
+def no_directions(samples: Samples) -> torch.Tensor:
+    return torch.zeros(len(samples.offsets) - 1, 3)
 
 
 def packed(counts: list[int], seed: int = 0) -> Samples:
@@ -42,14 +47,18 @@ def test_the_sample_that_makes_a_ray_opaque_stays() -> None:
     samples = packed([3, 2])._replace(dt=torch.ones(5))
     limit = -math.log(1e-4)
     values = {tuple(x.tolist()): d for x, d in zip(samples.x, [0.5 * limit, limit, 1.0, limit * 0.99, 1.0])}
-    kept = visible_samples(samples, lambda x: torch.tensor([values[tuple(row.tolist())] for row in x]))
+    kept = visible_samples(
+        samples, no_directions(samples), along(lambda x: torch.tensor([values[tuple(row.tolist())] for row in x]))
+    )
     assert kept.offsets.tolist() == [0, 2, 4] and kept.ray_indices.tolist() == [0, 0, 1, 1]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 30))
 def test_affordable_samples_are_those_of_whole_leading_rays(counts: list[int], most: int) -> None:
     samples = packed(counts)
-    chosen, rays = affordable_samples(samples, lambda x: torch.zeros(len(x)), max(most, 1))
+    chosen, rays = affordable_samples(
+        samples, no_directions(samples), along(lambda x: torch.zeros(len(x))), max(most, 1)
+    )
     expected = max(rays_within(samples, max(most, 1)), 1)
     assert rays == expected
     reference = some_rays(samples, 0, rays)
@@ -59,7 +68,9 @@ def test_affordable_samples_are_those_of_whole_leading_rays(counts: list[int], m
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=10), st.integers(1, 20))
 def test_hidden_samples_do_not_count(counts: list[int], most: int) -> None:
     samples = packed(counts)
-    chosen, rays = affordable_samples(samples, lambda x: torch.full((len(x),), 1e9), most)
+    chosen, rays = affordable_samples(
+        samples, no_directions(samples), along(lambda x: torch.full((len(x),), 1e9)), most
+    )
     firsts = [min(count, 1) for count in counts]  # everything behind a ray's first sample is dark
     assert chosen.offsets.tolist() == torch.tensor([0, *firsts[:rays]]).cumsum(0).tolist()
     assert rays == len(counts) or sum(firsts[: rays + 1]) > most or sum(firsts[:rays]) == most
@@ -71,12 +82,14 @@ def test_waves_see_what_one_look_sees() -> None:
     depth = optical_depth(density, samples.dt, samples.offsets)
     rays = samples.ray_indices[depth <= -math.log(1e-4)]
     expected = torch.bincount(rays, minlength=6)
-    assert torch.equal(follow_light(samples, lambda x: 3 * x.sum(1)).counts, expected)
+    assert torch.equal(follow_light(samples, no_directions(samples), along(lambda x: 3 * x.sum(1))).counts, expected)
     assert 0 < int(expected.sum()) < len(samples.t)
 
 
 def test_no_rays() -> None:
-    chosen, rays = affordable_samples(packed([])._replace(offsets=torch.tensor([0])), lambda x: x[:, 0], 8)
+    chosen, rays = affordable_samples(
+        packed([])._replace(offsets=torch.tensor([0])), torch.zeros(0, 3), along(lambda x: x[:, 0]), 8
+    )
     assert rays == 0 and len(chosen.t) == 0
 
 

@@ -106,8 +106,8 @@ def hash_encode(x: Tensor, tables: Sequence[Tensor], geometry: GridGeometry, bac
         x: (M, 3) float; coordinates outside [0, 1] are clamped to it. Differentiable.
         tables: L tensors (T_l, F), T_l = ``geometry.entries[l]``. Differentiable.
         geometry: Shape of the levels.
-        backend: "torch"; "numba" (float32 on the CPU only, differentiable once); or "auto": "numba" where it can, else
-            "torch".
+        backend: "torch"; "numba" (float32 on the CPU only; second derivatives are those of "torch"); or "auto": "numba"
+            where it can, else "torch".
 
     Returns:
         (M, L * F): the features of level 0, then of level 1, ...
