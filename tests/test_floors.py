@@ -1,12 +1,14 @@
 """Rules of the house that a reader of one file cannot see: what may import what, and habits that are banned."""
 
 import ast
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import nerfcomp
+from nerfcomp import fields
 
 ROOT = Path(nerfcomp.__file__).resolve().parent.parent
 PACKAGE = ROOT / "nerfcomp"
@@ -38,6 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "callbacks": BELOW_SHELLS,
     "commands": {"modules", "datamodules", "callbacks", *BELOW_SHELLS},
 }
+FIELD_CLASSES = {
+    name for name, value in vars(fields).items() if inspect.isclass(value) and issubclass(value, fields.Field)
+}
+KNOW_FIELDS = {"fields", "artifacts"}
 LIGHTNING_FLOOR = {"datamodules", "modules", "callbacks", "commands"}
 LOADS_OPENMP = {"torch", "lightning", "numba", "kornia", "torchmetrics", "nerfcomp", "train", "benchmarks", "tests"}
 LOADS_NOTHING = {"nerfcomp", "nerfcomp.process"}
@@ -116,6 +122,19 @@ def banned_habits(tree: ast.AST) -> Iterator[str]:
                 yield f"{node.lineno}: numpy.load with pickles"
 
 
+def class_tests(tree: ast.AST) -> Iterator[str]:
+    """Tests for a class of fields, each as ``line: class``: general code asks the artifact instead."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in {"isinstance", "issubclass"}
+            and len(node.args) == 2
+        ):
+            named = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+            named |= {name.attr for name in ast.walk(node.args[1]) if isinstance(name, ast.Attribute)}
+            yield from (f"{node.lineno}: {name}" for name in sorted(named & FIELD_CLASSES))
+
+
 def _says_true(call: ast.Call, keyword: str) -> bool:
     return any(k.arg == keyword and isinstance(k.value, ast.Constant) and k.value.value is True for k in call.keywords)
 
@@ -152,6 +171,8 @@ def test_file_keeps_the_rules(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
     if path.is_relative_to(PACKAGE):
         assert forbidden_imports(part_of(path), imports_of(path)) == set()
+    if not (path.is_relative_to(PACKAGE) and part_of(path) in KNOW_FIELDS):
+        assert list(class_tests(tree)) == []
     if path != PACKAGE / "fields" / "tcnn.py":
         assert "tinycudann" not in {name.split(".")[0] for name in imports_of(path)}
 
@@ -230,6 +251,11 @@ def test_allowed_import_passes(part: str, source: str) -> None:
 )
 def test_banned_habit_is_found(source: str) -> None:
     assert len(list(banned_habits(ast.parse(source)))) == 1
+
+
+def test_test_for_a_class_of_fields_is_found() -> None:
+    source = "isinstance(x, LightField)\nisinstance(x, (int, fields.NGPField))\nisinstance(x, LightFieldArtifact)"
+    assert list(class_tests(ast.parse(source))) == ["1: LightField", "2: NGPField"]
 
 
 def test_good_habit_passes() -> None:
