@@ -3,7 +3,7 @@
 Notation: a *unit* is what can be taken out: an inner channel of a residual block, or a channel of a tail stage (its
 transposed convolution, its blocks and what reads it). Taking out a channel leaves its mean behind in the biases of the
 layers that read it, so what is lost is ``da = a - mean(a)``. A transposed convolution makes a pattern of a constant,
-which no bias holds: before it, a *carrier*, constant everywhere, takes the place of all channels that go.
+which no bias holds: before it, a *carrier*, constant everywhere, comes on top for all channels that go.
 
 To first order the picture's mean squared error grows by ``mean_y (J da)^2``; one random sign vector ``v`` per view
 estimates it from ``g = J^T v`` as the sum of ``(g da)^2`` over positions, which hardly share pixels (Molchanov et al.,
@@ -28,7 +28,7 @@ def slim(
         trained: A light field with its scene.
         keep: Share of the removable cost that stays, in (0, 1).
         views: Known poses to measure importance from.
-        multiple: Channels stay in groups of this size where there are as many, which vector units like.
+        multiple: Channels stay in groups of this size where there are as many, which vector units like; carriers apart.
         seed: Of the estimator.
 
     Returns:
@@ -67,8 +67,6 @@ def choose_channels(units: dict[str, Unit], keep: float, multiple: int) -> dict[
     for (name, unit), part in zip(units.items(), chosen.split([len(unit.importance) for unit in units.values()])):
         channels = len(part)
         count = max(multiple, round(int(part.sum()) / multiple) * multiple)
-        if unit.carried and count < channels:
-            count = max(count - 1, 1)  # the carrier is the last of its group
         kept[name] = unit.importance.argsort(descending=True)[: min(count, channels)].sort().values
     return kept
 
