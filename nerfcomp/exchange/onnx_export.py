@@ -34,7 +34,7 @@ class Agreement(NamedTuple):
 
 
 def load_extra(name: str) -> Any:
-    """Import onnx or onnxruntime.
+    """Import onnx, onnxscript or onnxruntime.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -44,7 +44,7 @@ def load_extra(name: str) -> Any:
     except ImportError as error:
         raise MissingExtraError(
             f"{name.partition('.')[0]} is needed for this. Install it with `pip install 'nerfcomp[onnx]'`, "
-            "or `pip install onnx onnxruntime`."
+            "or `pip install onnx onnxscript onnxruntime`."
         ) from error
 
 
@@ -62,11 +62,11 @@ def export_onnx(trained: LightFieldArtifact, path: Path, precision: Precision = 
         Its bytes.
 
     Raises:
-        MissingExtraError: onnx or onnxruntime is not installed.
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
     """
-    onnx = load_extra("onnx")
+    onnx, _ = load_extra("onnx"), load_extra("onnxscript")
     importlib.import_module("onnx.numpy_helper")
-    model = build_graph(trained.for_drawing(), onnx)
+    model = build_graph(trained.for_drawing())
     if precision == "bf16":
         store_in_bf16(model.graph, onnx)
     with atomic_write(path) as temporary:
@@ -84,7 +84,7 @@ def store_in_bf16(graph: Any, onnx: Any) -> None:
         values = torch.from_numpy(onnx.numpy_helper.to_array(weight).copy()).bfloat16()
         kind, name = onnx.TensorProto.BFLOAT16, f"{weight.name}_bf16"
         short = onnx.helper.make_tensor(name, kind, weight.dims, values.view(torch.int16).numpy().tobytes(), raw=True)
-        casts.append(onnx.helper.make_node("Cast", [name], [weight.name], name=name, to=onnx.TensorProto.FLOAT))
+        casts.append(onnx.helper.make_node("Cast", [name], [weight.name], to=onnx.TensorProto.FLOAT))
         graph.initializer.remove(weight)
         graph.initializer.append(short)
     nodes = list(graph.node)

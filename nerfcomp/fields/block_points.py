@@ -40,7 +40,7 @@ def block_directions(camera: Camera, factor: int) -> Tensor:
         (B, h w, 3), z = -1, row-major; (1, h w, 3) where all views share their intrinsics.
 
     Example:
-        >>> from nerfcomp.geometry.rays import make_camera
+        >>> from nerfcomp.geometry.cameras import make_camera
         >>> block_directions(make_camera(torch.eye(3, 4), height=2, width=4, focal=2.0), 2).tolist()
         [[[-0.5, -0.0, -1.0], [0.5, -0.0, -1.0]]]
     """

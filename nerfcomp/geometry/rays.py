@@ -86,6 +86,7 @@ def camera_rays(
         N rays, float32.
 
     Example:
+        >>> from nerfcomp.geometry.cameras import make_camera
         >>> camera = make_camera(torch.eye(3, 4), height=4, width=6, focal=2.0)
         >>> middle = camera_rays(camera, torch.tensor([0]), torch.tensor([2.5]), torch.tensor([1.5]), near=2, far=6)
         >>> middle.directions, middle.far
@@ -159,7 +160,7 @@ def ndc_rays(
     length = torch.sqrt(span_x * span_x + span_y * span_y + 4)
     start = torch.stack([start_x / half_width, start_y / half_height, torch.full_like(z, -1)], -1)
     unit = torch.stack([span_x / length, span_y / length, 2 / length], -1)
-    unit = unit if forward.all() else torch.where(forward[:, None], unit, directions)
+    unit = torch.where(forward[:, None], unit, directions)
     length = (length * forward)[:, None]
     return Rays(start, unit, near * length, far * length, directions)
 
