@@ -15,7 +15,6 @@ from torch import nn
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.kinds import rebuild
 from nerfcomp.artifacts.runs import find_checkpoint
-from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import LocalScaling
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
@@ -85,16 +84,6 @@ def read_checkpoint(path: str | Path) -> Artifact:
     for prefix, module in trained.modules().items():
         load_weights(module, content["state_dict"], f"{prefix}.", path)
     return trained
-
-
-def read_scene(path: str | Path) -> SceneInfo | None:
-    """What the field of a checkpoint knows of its scene; nothing where the file does not describe a trained field.
-
-    Raises:
-        CheckpointError: The file is missing or damaged.
-    """
-    content = load_file(path)
-    return SceneInfo.from_json(content[DESCRIPTION_KEY]["scene"]) if DESCRIPTION_KEY in content else None
 
 
 def write_checkpoint(trained: Artifact, path: str | Path) -> None:

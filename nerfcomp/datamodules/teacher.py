@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.convention import ray_camera
 from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.poses import PoseSource, SphericalPoses
@@ -46,8 +47,8 @@ class TeacherViews:
 
     @property
     def home(self) -> Camera:
-        """The views that the teacher remembers, at the size of the new ones."""
-        return scaled(self.trained.scene.camera, self.scale)
+        """The views that the teacher remembers, seen through the centres of pixels, at the size of the new ones."""
+        return scaled(self.trained.scene.with_rays(pixel_centers=True).camera, self.scale)
 
     def to(self, device: torch.device) -> None:
         """Render on a device from now on."""
@@ -62,7 +63,8 @@ class TeacherViews:
     def render(self, view: int) -> tuple[Camera, Tensor]:
         """One view: its camera and (H, W, 3) uint8 on the CPU."""
         camera = self.camera([view])
-        rgb = torch.nan_to_num(self.trained.draw(camera).rgb).clamp(0, 1) * 255
+        drawn = self.trained.draw(ray_camera(camera, self.trained.scene))
+        rgb = torch.nan_to_num(drawn.rgb).clamp(0, 1) * 255
         return camera, rgb.round().byte().cpu().view(camera.height, camera.width, 3)
 
 
@@ -136,7 +138,7 @@ class PoseLoader:
 
     def __init__(self, trained: SceneArtifact, camera: Camera, views: Sequence[int]) -> None:
         self.scene = trained.scene
-        self.camera = camera
+        self.camera = ray_camera(camera, trained.scene)
         self.views = views
 
     def __len__(self) -> int:

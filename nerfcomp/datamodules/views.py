@@ -187,7 +187,7 @@ class TeacherDataModule(ViewDataModule):
     @property
     def info(self) -> SceneInfo:
         """What the student must know of the scene: what its teacher knows, at the size of its views."""
-        return self.source.trained.scene.scaled(self.source.scale)
+        return self.source.trained.scene.with_rays(pixel_centers=True).scaled(self.source.scale)
 
     def train_dataloader(self) -> Loader:  # type: ignore[override]
         """Views from the pool, which grows fresh views at the beginning of every epoch."""

@@ -25,6 +25,7 @@ class FieldModule(LightningModule):
     any more.
 
     Attributes:
+        resumed: The run goes on from its own checkpoint, which holds all that ``init_from`` once gave.
         watch: What is noted of a step while training; read every few steps.
 
     Args:
@@ -42,6 +43,7 @@ class FieldModule(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.init_from = init_from
+        self.resumed = False
         self.watch = DivergenceWatch()
 
     def step(self, batch: Any) -> dict[str, Tensor]:
@@ -82,6 +84,10 @@ class FieldModule(LightningModule):
         """Look a last time."""
         self.check_finite()
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember that weights are there."""
+        self.resumed = True
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rather end the run than overwrite a good checkpoint."""
         self.check_finite()
@@ -99,6 +105,11 @@ class FieldModule(LightningModule):
             found = f"{broken[0]}{more} of its weights are not finite"
         if found is not None:
             raise diverged(found, self.trainer)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Let random draws of a step depend on its number and the rank alone, so that a resumed run repeats them."""
+        batches = self.trainer.fit_loop.total_batch_idx
+        torch.manual_seed(batches * self.trainer.world_size + self.trainer.global_rank)
 
     def on_test_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Stop here when told to."""

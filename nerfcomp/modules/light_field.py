@@ -2,10 +2,12 @@
 
 import copy
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
 from nerfcomp.artifacts.kinds import of_kind, rebuild
@@ -61,6 +63,7 @@ class LightFieldModule(EvaluatedModule):
         self.average = average
         self.jitter = jitter
         self.scene: SceneInfo | None = None
+        self._started = False
         self.student: LightField | None = None
         self.field: LightField | None = None
         if field is not None:
@@ -75,12 +78,12 @@ class LightFieldModule(EvaluatedModule):
         """Take the scene from the datamodule, or the weights from ``init_from``."""
         if stage != "fit":
             return
+        self.resumed, self._started = False, self.init_from is None
         scene: SceneInfo = self.trainer.datamodule.info  # type: ignore[attr-defined]
         self.scene = scene
-        if self.trainer.ckpt_path is not None:
-            return  # a resumed run takes everything from its own checkpoint
         if self.init_from is not None:
-            self._start_from(self.init_from)
+            if Path(self.init_from).exists():  # a resumed run takes everything from its own checkpoint
+                self._start_from(self.init_from)
         elif self.student is not None and self.field is not None:
             self.student.set_aabb(torch.tensor(scene.aabb))
             self.field.set_aabb(torch.tensor(scene.aabb))
@@ -98,9 +101,16 @@ class LightFieldModule(EvaluatedModule):
                 "that of the checkpoint."
             )
         self.adopt(start.field.train())
+        self._started = True
         assert self.scene is not None
         keep = start.scene  # the encoding of a ray must stay what the weights were trained on
         self.scene = self.scene._replace(aabb=keep.aabb, near=keep.near, far=keep.far, ndc=keep.ndc)
+
+    def make_optimizer(self) -> Optimizer:
+        """One optimizer over the student, which must be there by now."""
+        if self.init_from is not None and not (self._started or self.resumed):
+            self._start_from(self.init_from)  # which says that the file is missing
+        return super().make_optimizer()
 
     @property
     def trained(self) -> LightFieldArtifact:
@@ -155,6 +165,7 @@ class LightFieldModule(EvaluatedModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take architecture and scene from the checkpoint, which may be one of `write_checkpoint` without a student."""
+        super().on_load_checkpoint(checkpoint)
         trained = of_kind(rebuild(checkpoint[DESCRIPTION_KEY]), LightFieldArtifact, "A student goes on from")
         self.scene = trained.scene
         if self.student is None or self.student.arguments != trained.field.arguments:

@@ -1,5 +1,6 @@
 """Tuning what coarse quantization left: local scaling adaptation (LSA) of both networks at once."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -8,9 +9,9 @@ from torch.optim import Optimizer
 
 from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
 from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, side_qps
+from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.nfc import quantize_field
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
-from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import LocalScaling, WeightHook, named_scales, plain_parameters
 from nerfcomp.errors import SettingsError
 from nerfcomp.exchange.loading import load_start
@@ -96,18 +97,22 @@ class LSAModule(VanillaNeRFModule):
     def setup(self, stage: str) -> None:
         """Take the views from the datamodule and the field from ``init_from``; quantize it when tuning begins.
 
-        A resumed run takes the field from its own checkpoint.
+        A run that is resumed takes the field from its own checkpoint if ``init_from`` is gone.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        red, green, blue = data.background.tolist()
+        self.resumed = False
+        self._take_scene()
         if self.field is None:
-            path = self.trainer.ckpt_path or self.init_from
-            if path is None:
+            if self.init_from is None:
                 raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
-            start = load_start(path, data.scene, (red, green, blue), self.sampler)
-            data.follow(start.scene)
-            self._take_field(start, begins=stage == "fit" and self.trainer.ckpt_path is None)
-        self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
+            if Path(self.init_from).exists():
+                self._start_from(self.init_from, stage == "fit")
+
+    def _start_from(self, path: str, begins: bool) -> None:
+        """Take the field from ``init_from``."""
+        assert self.scene is not None
+        start = load_start(path, self.data.scene, self.scene.background, self.sampler)
+        self.follow(start.scene)
+        self._take_field(start, begins)
 
     def _take_field(self, start: RadianceFieldArtifact, begins: bool) -> None:
         """Hook the weights, quantize them if tuning begins here, and freeze what is not tuned."""
@@ -138,11 +143,20 @@ class LSAModule(VanillaNeRFModule):
         return super().trained.replace(qp=self.qps)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the QPs over."""
+        """Take the QPs over, and the field where there is none yet."""
+        if self.field is None:
+            known = of_kind(rebuild(checkpoint[DESCRIPTION_KEY]), RadianceFieldArtifact, "LSA goes on with")
+            self._take_field(known, begins=False)
+        super().on_load_checkpoint(checkpoint)
         self.qps = dict(checkpoint[DESCRIPTION_KEY]["qp"])
+
+    def on_fit_start(self) -> None:
+        """The field is there."""
 
     def make_optimizer(self) -> Optimizer:
         """Factors at the full rate, biases at their own."""
+        if self.field is None and self.init_from is not None:
+            self._start_from(self.init_from, begins=True)  # which says that the file is missing
         biases = {parameter for parameter in plain_parameters(self.field).values() if parameter.requires_grad}
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad and p not in biases)
         if biases:
@@ -151,7 +165,9 @@ class LSAModule(VanillaNeRFModule):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Find out where the quantized networks are empty."""
+        """Find out where the quantized networks are empty; a resumed run knows."""
+        if self.resumed:
+            return
         self.trained.prepare()
         if self.training_sampler is None:
             return

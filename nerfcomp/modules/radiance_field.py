@@ -1,12 +1,12 @@
 """Training a radiance field from images: the teacher."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from nerfcomp.artifacts.checkpoint import read_scene
+from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
 from nerfcomp.artifacts.convention import continued
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
@@ -65,32 +65,50 @@ class RadianceFieldModule(EvaluatedModule):
         self.scene: SceneInfo | None = None
 
     def setup(self, stage: str) -> None:
-        """Take cameras from the datamodule, and the box, too, unless it comes with weights.
+        """Take cameras and box from the datamodule; what a checkpoint or ``init_from`` says of the box comes later."""
+        self.resumed = False
+        self._take_scene()
+        if stage == "fit" and self.init_from is None:
+            self.field.set_aabb(self.data.scene.aabb)
+            self.show_views(self.data.scene)
 
-        Those of ``init_from`` bring the box, the distances and the rays of their training, which the datamodule follows
-        from then on. So do those of a checkpoint that is resumed or evaluated, which needs no ``init_from`` any more.
+    def on_fit_start(self) -> None:
+        """Take weights over from ``init_from``, unless the run is resumed and has weights of its own.
+
+        Box, distances and rays stay with the weights; the datamodule follows them.
         """
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        resumed = self.trainer.ckpt_path
-        known = None if resumed is None else read_scene(resumed)
-        if known is not None:
-            data.follow(known)
-        begins = stage == "fit" and resumed is None
-        if begins and self.init_from is not None:
-            self._start_from(of_kind(read_artifact(self.init_from), RadianceFieldArtifact, "This stage starts from"))
-        red, green, blue = data.background.tolist()
-        self.scene = SceneInfo.from_scene(data.scene, (red, green, blue))
-        if begins and self.init_from is None:
-            self.field.set_aabb(data.scene.aabb)
-            prepare_sampler(self.sampler, data.scene)
-
-    def _start_from(self, start: RadianceFieldArtifact) -> None:
-        """Take over weights and what is empty, and let the views follow."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        continued(data.scene, start.scene)
-        data.follow(start.scene)
+        if self.init_from is None or self.resumed:
+            return
+        start = of_kind(read_artifact(self.init_from), RadianceFieldArtifact, "This stage starts from")
+        continued(self.data.scene, start.scene)
+        self.follow(start.scene)
+        self.show_views(self.data.scene)
         self.field.load_state_dict(start.field.state_dict())
         self.sampler.load_state_dict(start.sampler.state_dict())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Show views as the checkpoint's field was trained, which needs no ``init_from`` any more."""
+        super().on_load_checkpoint(checkpoint)
+        if DESCRIPTION_KEY in checkpoint and self.scene is not None:
+            self.follow(SceneInfo.from_json(checkpoint[DESCRIPTION_KEY]["scene"]))
+
+    def follow(self, known: SceneInfo) -> None:
+        """Keep the box, the distances and the rays of a field's training, with the views of this run."""
+        self.data.follow(known)
+        self._take_scene()
+
+    def _take_scene(self) -> None:
+        red, green, blue = self.data.background.tolist()
+        self.scene = SceneInfo.from_scene(self.data.scene, (red, green, blue))
+
+    def show_views(self, scene: Scene) -> None:
+        """Show the training views to the sampler before training."""
+        self.sampler.prepare(scene.aabb, scene.camera, scene.ndc, opacities(scene))
+
+    @property
+    def data(self) -> Any:
+        """The datamodule."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
 
     @property
     def trained(self) -> RadianceFieldArtifact:
@@ -137,6 +155,6 @@ class RadianceFieldModule(EvaluatedModule):
         return out
 
 
-def prepare_sampler(sampler: Sampler, scene: Scene) -> None:
-    """Show the training views of a scene to a sampler before training."""
-    sampler.prepare(scene.aabb, scene.camera, scene.ndc, scene.images[..., 3] if scene.has_alpha else None)
+def opacities(scene: Scene) -> Tensor | None:
+    """(V, H, W) uint8 opacity of the pixels of a scene, where known."""
+    return scene.images[..., 3] if scene.has_alpha else None

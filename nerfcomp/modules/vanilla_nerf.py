@@ -6,7 +6,8 @@ from torch import Tensor
 from nerfcomp.fields import NeRFField
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
-from nerfcomp.modules.radiance_field import RadianceFieldModule, prepare_sampler
+from nerfcomp.modules.radiance_field import RadianceFieldModule, opacities
+from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, render
 from nerfcomp.rendering.emptiness import occupied_at
 from nerfcomp.rendering.metrics import psnr
@@ -14,6 +15,7 @@ from nerfcomp.rendering.surface_memory import SurfaceMemory
 from nerfcomp.rendering.visibility import kept_samples, rays_within, some_rays
 
 _REACH = 1.15  # of the distance to far: planes where other renderers stop are farther away in the corners of a picture
+_EMPTY_STREAM = 2**40  # keeps these draws apart from those of the jitter
 
 
 class VanillaNeRFModule(RadianceFieldModule):
@@ -70,11 +72,11 @@ class VanillaNeRFModule(RadianceFieldModule):
         self.empty_weight = empty_weight
         self.empty_margin = empty_margin
 
-    def setup(self, stage: str) -> None:
-        """See `NeRFModule.setup`; the sampler of training sees the views, too."""
-        super().setup(stage)
-        if stage == "fit" and self.training_sampler is not None and self.trainer.ckpt_path is None:
-            prepare_sampler(self.training_sampler, self.trainer.datamodule.scene)  # type: ignore[attr-defined]
+    def show_views(self, scene: Scene) -> None:
+        """Show the training views to both samplers before training."""
+        super().show_views(scene)
+        if self.training_sampler is not None:
+            self.training_sampler.prepare(scene.aabb, scene.camera, scene.ndc, opacities(scene))
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""
@@ -143,9 +145,11 @@ class VanillaNeRFModule(RadianceFieldModule):
 
     def _empty_loss(self, rays: Rays, training_sampler: OccupancySampler) -> Tensor:
         """How far the densities of both networks reach above minus the margin where nothing is."""
-        count = self.empty_points
-        place = torch.rand(2 * count, 1, device=rays.near.device) * _REACH
-        some = torch.randint(len(rays.near), (2 * count,), device=place.device)
+        count, device = self.empty_points, rays.near.device
+        generator = torch.Generator().manual_seed(self.global_step + _EMPTY_STREAM)
+        draws = torch.rand(2, 2 * count * self.trainer.world_size, dtype=torch.float64, generator=generator)
+        place, ray = draws[:, self.global_rank :: self.trainer.world_size].to(device)
+        place, some = place.float().unsqueeze(1) * _REACH, (ray * len(rays.near)).long()
         near, far, origins, directions = (v[some] for v in (rays.near, rays.far, rays.origins, rays.directions))
         x = origins + torch.lerp(near, far, place) * directions
         x = x[~occupied_at(x, training_sampler.occupied, training_sampler.grid.aabb, outside=False)][:count]

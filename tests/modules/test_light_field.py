@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning import Callback, Trainer
 
 import train
 from nerfcomp.artifacts.reading import read_scene_artifact
-from nerfcomp.errors import NerfcompError, SceneError
+from nerfcomp.errors import CheckpointError, NerfcompError, SceneError
 from nerfcomp.fields import LightField
 from tests.student import write_configs
 from tests.teacher import write_teacher
@@ -75,6 +76,19 @@ def test_resumed_run_ends_as_the_undisturbed_one(school: School, tmp_path: Path)
     assert resumed["global_step"] == 6
     for key, value in straight["state_dict"].items():
         assert torch.allclose(resumed["state_dict"][key], value, atol=1e-6), key
+
+
+def test_resumed_run_needs_no_init_from(school: School, tmp_path: Path) -> None:
+    start = Path(shutil.copy(school.last, tmp_path / "start.ckpt"))
+    options = [f"--model.init_args.init_from={start}", FIELD, f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    keep = {"class_path": "RunCheckpoint", "init_args": {"every_n_train_steps": 2}}
+    school.fit(*options, f"--trainer.callbacks={json.dumps([keep])}", "--trainer.max_steps=2")
+    last = tmp_path / "student" / "version_0" / "checkpoints" / "last.ckpt"
+    start.unlink()
+    cli = school.fit(*options, f"--trainer.callbacks={json.dumps([keep])}", "--ckpt_path", str(last))
+    assert cli.trainer.global_step == 6 and cli.model.scene == read_scene_artifact(school.last).scene
+    with pytest.raises(CheckpointError, match="no checkpoint at .*start.ckpt"):
+        school.fit(*options[:2], "--trainer.logger=false", *QUIET)
 
 
 def test_test_writes_results_of_all_views(school: School) -> None:

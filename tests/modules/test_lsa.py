@@ -1,6 +1,7 @@
 """The tuning stage on tiny fields: what moves, what stays, what a resumed run and its checkpoint know."""
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from nerfcomp.artifacts.nfc import decode_artifact, fp32_bytes
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.compression import LocalScaling, named_scales, plain_parameters
 from nerfcomp.datamodules import RayDataModule
+from nerfcomp.errors import CheckpointError
 from nerfcomp.evaluation.report import mean_result
 from nerfcomp.evaluation.views import evaluate_views
 from nerfcomp.exchange.nerf_pytorch import to_nerf_pytorch
@@ -116,6 +118,21 @@ def test_a_checkpoint_describes_itself_and_a_resumed_run_ends_the_same(pair: Pat
     assert len(named_scales(known.field)) == len(named_scales(straight.field))
 
 
+def test_a_resumed_run_needs_neither_the_field_it_tunes_nor_luck(pair: Path, tmp_path: Path) -> None:
+    start = Path(shutil.copy(pair, tmp_path / "start.ckpt"))
+
+    def module() -> LSAModule:
+        return LSAModule(str(start), qp=-16, uniform=True, training_sampler=OccupancySampler(resolution=8, n_steps=16))
+
+    straight, resumed = module(), module()
+    tune(straight, tmp_path, steps=6)
+    tune(module(), tmp_path, steps=3).save_checkpoint(tmp_path / "first.ckpt")
+    start.unlink()
+    tune(resumed, tmp_path, steps=6, ckpt=tmp_path / "first.ckpt")
+    for name, value in straight.field.state_dict().items():
+        assert torch.equal(value, resumed.field.state_dict()[name]), name
+
+
 def test_biases_have_a_rate_of_their_own(pair: Path, tmp_path: Path) -> None:
     module = LSAModule(str(pair), uniform=True, bias_rate=0.25, optimizer=lambda p: torch.optim.Adam(p, lr=0.01))
     tune(module, tmp_path, steps=1)
@@ -161,6 +178,8 @@ def test_scales_that_are_there_already_stay(ngp: Path, tmp_path: Path) -> None:
 
 
 def test_there_must_be_something_to_tune(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint at .*gone.ckpt"):
+        tune(LSAModule(str(tmp_path / "gone.ckpt")), tmp_path)
     with pytest.raises(ValueError, match="name its checkpoint"):
         tune(LSAModule(None), tmp_path)
 
