@@ -17,7 +17,10 @@ class GridLevel(nn.Module):
 
     Attributes:
         weight: (entries, features), drawn from U(-1e-4, 1e-4).
+        sparse_gradient: A step touches few rows; several processes send each other these alone.
     """
+
+    sparse_gradient = True
 
     def __init__(self, entries: int, features: int) -> None:
         super().__init__()

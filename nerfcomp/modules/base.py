@@ -6,13 +6,16 @@ from typing import Any, cast
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nerfcomp.errors import SettingsError
 from nerfcomp.modules.divergence import CHECK_STEPS, DivergenceWatch, broken_weights, diverged
+from nerfcomp.modules.processes import SparseExchange, agreed_buffers, sparse_parameters
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
@@ -45,6 +48,33 @@ class FieldModule(LightningModule):
         self.init_from = init_from
         self.resumed = False
         self.watch = DivergenceWatch()
+        self._exchange: SparseExchange | None = None
+
+    def configure_model(self) -> None:
+        """Tell DDP what it need not send: gradients that are mostly zero, see `SparseExchange`, and agreed buffers."""
+        strategy = self.trainer.strategy
+        if not isinstance(strategy, DDPStrategy) or self.trainer.world_size == 1:
+            return
+        left_out = [name for name, _ in agreed_buffers(self)]
+        if strategy.root_device.type == "cpu":  # accelerators send zeros faster than they look for them
+            left_out += [name for name, _ in sparse_parameters(self)]
+        self._ddp_params_and_buffers_to_ignore = left_out
+
+    def on_fit_start(self) -> None:
+        """Begin with the same weights on every process, those that DDP leaves out included."""
+        left_out = getattr(self, "_ddp_params_and_buffers_to_ignore", [])
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        for name in left_out:
+            torch.distributed.broadcast(tensors[name].detach(), 0)
+        apart = [parameter for name, parameter in sparse_parameters(self) if name in left_out]
+        self._exchange = SparseExchange(apart) if apart else None
+
+    def on_after_backward(self) -> None:
+        """Average the gradients that DDP leaves out, when it averages the others."""
+        wrapped = self.trainer.strategy.model
+        synchronized = isinstance(wrapped, DistributedDataParallel) and wrapped.require_backward_grad_sync
+        if self._exchange is not None and synchronized:
+            self._exchange.average()
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         """Named losses of one batch, ``loss`` (their weighted sum) among them."""

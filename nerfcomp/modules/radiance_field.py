@@ -16,6 +16,7 @@ from nerfcomp.fields import RadianceField
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
+from nerfcomp.modules.processes import RankShares
 from nerfcomp.optim import GridAdam
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Sampler, render
@@ -122,6 +123,7 @@ class RadianceFieldModule(EvaluatedModule):
         samples, n_rays = affordable_samples(
             marched, batch.rays.viewdirs, self.watched(self.field.alpha), self.max_samples
         )
+        shares = RankShares([n_rays], self.device)
         rays = Rays(*(value[:n_rays] for value in batch.rays))
         rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
         losses = {"rgb": self.rgb_loss(rendered.rgb, batch.rgb[:n_rays])}
@@ -134,7 +136,7 @@ class RadianceFieldModule(EvaluatedModule):
             "samples_per_ray": torch.tensor(len(samples.t) / max(n_rays, 1)),
             "rays": torch.tensor(float(n_rays)),
         }
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
+        return {"loss": torch.stack(list(losses.values())).sum() * shares.wait()[0], **losses, **figures}
 
     def watched(self, opacity_fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """An opacity of the field, whose values are looked at."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from nerfcomp.fields import NeRFField
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.processes import RankShares
 from nerfcomp.modules.radiance_field import RadianceFieldModule, opacities
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, render
@@ -126,12 +127,13 @@ class VanillaNeRFModule(RadianceFieldModule):
         self.memory.record(samples, shade.alpha, aabb)
         rendered = render(lambda *_: shade, rays, samples, background)
         losses = {"rgb": self.rgb_loss(rendered.rgb, rgb)}
-        losses["coarse"] = self._coarse_loss(batch, training_sampler)
+        losses["coarse"], n_coarse = self._coarse_loss(batch, training_sampler)
+        shares = RankShares([n_rays, n_coarse], self.device)
         losses["empty"] = self.empty_weight * self._empty_loss(batch.rays, training_sampler)
-        return _summary(losses, rendered, rgb)
+        return _summary(losses, rendered, rgb, dict(zip(("rgb", "coarse"), shares.wait())))
 
-    def _coarse_loss(self, batch: RayBatch, training_sampler: OccupancySampler) -> Tensor:
-        """Error of the coarse network where pictures evaluate it, in occupied cells that light reaches."""
+    def _coarse_loss(self, batch: RayBatch, training_sampler: OccupancySampler) -> tuple[Tensor, int]:
+        """Error of the coarse network where pictures evaluate it, in occupied cells, and how many rays it is of."""
         assert self.memory is not None
         most = max(1, int(self.coarse_share * self.max_samples))
         rays = Rays(*(value[:most] for value in batch.rays))
@@ -141,7 +143,7 @@ class VanillaNeRFModule(RadianceFieldModule):
         samples = self.memory.lit(samples, aabb)
         rays, true, background = _leading(batch, max(1, rays_within(samples, most)))
         samples = some_rays(samples, 0, len(true))
-        return self.rgb_loss(render(self.field.coarse_shade, rays, samples, background).rgb, true)
+        return self.rgb_loss(render(self.field.coarse_shade, rays, samples, background).rgb, true), len(true)
 
     def _empty_loss(self, rays: Rays, training_sampler: OccupancySampler) -> Tensor:
         """How far the densities of both networks reach above minus the margin where nothing is."""
@@ -162,12 +164,15 @@ def _leading(batch: RayBatch, count: int) -> tuple[Rays, Tensor, Tensor]:
     return Rays(*(value[:count] for value in batch.rays)), batch.rgb[:count], batch.background[:count]
 
 
-def _summary(losses: dict[str, Tensor], rendered: Rendered, rgb: Tensor) -> dict[str, Tensor]:
-    """Losses, their sum, and figures to show."""
+def _summary(
+    losses: dict[str, Tensor], rendered: Rendered, rgb: Tensor, shares: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Losses, their sum, each times its share among the processes if it has one, and figures to show."""
     assert rendered.samples is not None
     figures = {
         "psnr": psnr(rendered.rgb.detach(), rgb),
         "samples_per_ray": torch.tensor(len(rendered.samples.t) / max(len(rgb), 1)),
         "rays": torch.tensor(float(len(rgb))),
     }
-    return {"loss": torch.stack(list(losses.values())).sum(), **losses, **figures}
+    weighted = [loss * (shares or {}).get(name, 1.0) for name, loss in losses.items()]
+    return {"loss": torch.stack(weighted).sum(), **losses, **figures}

@@ -50,8 +50,10 @@ class OccupancyGrid(nn.Module):
         aabb: (2, 3) box.
         density: (C, R, R, R) float32.
         occupied: (C, R, R, R) bool.
+        agreed: Every process holds the same buffers without being sent them.
     """
 
+    agreed = True
     aabb: Tensor
     density: Tensor
     occupied: Tensor

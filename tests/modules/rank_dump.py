@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class RankDump(Callback):
-    """Write losses of all steps, weights and occupancy of this rank at the end of training.
+    """Write losses and numbers of rays of all steps, weights and occupancy of this rank at the end of training.
 
     Args:
         folder: Gets ``rank<r>.pt``.
@@ -17,10 +17,17 @@ class RankDump(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         self.losses: list[float] = []
+        self.rays: list[int] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         self.losses.append(float(outputs["loss"]))
+        self.rays.append(int(outputs["rays"]))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        content = {"losses": self.losses, "state": pl_module.state_dict(), "step": trainer.global_step}
+        content = {
+            "losses": self.losses,
+            "rays": self.rays,
+            "state": pl_module.state_dict(),
+            "step": trainer.global_step,
+        }
         torch.save(content, self.folder / f"rank{trainer.global_rank}.pt")

@@ -1,5 +1,6 @@
-"""Two real processes train as one: equal weights and occupancy on both, and the losses of one with the same batch."""
+"""Two real processes train as one: equal weights and occupancy on both, and those of one with the rays of both."""
 
+import json
 import os
 import subprocess
 import sys
@@ -23,11 +24,13 @@ trainer:
   limit_val_batches: 1
   callbacks: [{class_path: tests.modules.rank_dump.RankDump, init_args: {folder: %(folder)s}}]
 model:
-  class_path: RadianceFieldModule
+  class_path: %(module)s
   init_args:
+    %(counts)s
     field: {class_path: NGPField, init_args: {levels: 3, log2_table_size: 9, finest_resolution: 32, hidden_width: 16}}
     sampler: {class_path: OccupancySampler, init_args: {resolution: 16, n_steps: 32, update_every: 4, warmup_steps: 8}}
-    optimizer: {class_path: torch.optim.Adam, init_args: {lr: 1.0e-3}}
+    optimizer: {class_path: torch.optim.SGD, init_args: {lr: 1.0}}
+    max_samples: 300
 data:
   class_path: RayDataModule
   init_args:
@@ -37,12 +40,14 @@ data:
 """
 
 
-def train(folder: Path, repository: Path, devices: int, batch: int) -> list[dict[str, Any]]:
-    """Train in ``devices`` processes; what each of them saw."""
+def train(folder: Path, repository: Path, devices: int, batch: int, counts: Path | None = None) -> list[dict[str, Any]]:
+    """Train in ``devices`` processes, or in one on as many rays as ``counts`` says; what each of them saw."""
     folder.mkdir()
-    strategy = "ddp" if devices > 1 else "auto"
     config = folder / "config.yaml"
-    config.write_text(CONFIG % {"devices": devices, "strategy": strategy, "folder": folder, "batch": batch})
+    values = {"devices": devices, "strategy": "ddp" if devices > 1 else "auto", "folder": folder, "batch": batch}
+    values["module"] = "RadianceFieldModule" if counts is None else "tests.modules.union.UnionModule"
+    values["counts"] = "" if counts is None else f"counts: {counts}"
+    config.write_text(CONFIG % values)
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
     subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240, stdin=subprocess.DEVNULL)
@@ -61,12 +66,20 @@ def test_ranks_hold_the_same_field_and_occupancy(pair: list[dict[str, Any]]) -> 
     assert 0 < first["sampler.grid.occupied"].float().mean() < 1
 
 
-def test_ranks_see_different_rays(pair: list[dict[str, Any]]) -> None:
+def test_ranks_see_different_rays_and_numbers_of_them(pair: list[dict[str, Any]]) -> None:
     assert all(a != b for a, b in zip(pair[0]["losses"], pair[1]["losses"]))
+    assert max(abs(a - b) / (a + b) for a, b in zip(pair[0]["rays"], pair[1]["rays"])) > 0.1
 
 
-def test_two_processes_lose_what_one_loses(pair: list[dict[str, Any]], tmp_path: Path, repository: Path) -> None:
-    (alone,) = train(tmp_path / "one", repository, 1, 128)
+def test_two_processes_learn_what_one_learns_from_the_rays_of_both(
+    pair: list[dict[str, Any]], tmp_path: Path, repository: Path
+) -> None:
+    """Every ray counts the same, though one process used more of them than the other."""
+    counts = tmp_path / "counts.json"
+    counts.write_text(json.dumps(list(zip(pair[0]["rays"], pair[1]["rays"]))))
+    (alone,) = train(tmp_path / "one", repository, 1, 128, counts)
     together = [(a + b) / 2 for a, b in zip(pair[0]["losses"], pair[1]["losses"])]
     assert alone["step"] == pair[0]["step"] == 20
-    assert together == pytest.approx(alone["losses"], rel=2e-3)
+    assert together == pytest.approx(alone["losses"], rel=1e-4)
+    for name, value in alone["state"].items():
+        torch.testing.assert_close(pair[0]["state"][name], value, rtol=1e-3, atol=1e-6)

@@ -48,7 +48,7 @@ def test_each_network_learns_from_its_own_loss(tmp_path: Path) -> None:
     assert module.training_sampler is not None
     batch = next(iter(module.trainer.datamodule.train_dataloader()))  # type: ignore[attr-defined]
     module.zero_grad()
-    module._coarse_loss(batch, module.training_sampler).backward()
+    module._coarse_loss(batch, module.training_sampler)[0].backward()
     coarse, fine = module.field.networks
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in coarse.parameters())
     assert all(p.grad is None or p.grad.abs().sum() == 0 for p in fine.parameters())
