@@ -13,13 +13,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting before torch is loaded
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 import torch
 from PIL import Image
 from torch import Tensor
 
 from nerfcomp.files import atomic_write
-from nerfcomp.rays import Camera, look_at, make_camera
+from nerfcomp.geometry.cameras import Camera, make_camera
+from nerfcomp.geometry.paths import look_at
 from nerfcomp.readers.procedural import ProceduralReader
 from nerfcomp.readers.solids import Solid
 

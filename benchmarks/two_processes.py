@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import nerfcomp  # isort: skip  # noqa: F401  # first: sets OpenMP's waiting before torch is loaded
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 from lightning import Callback, LightningModule, Trainer
 
 from benchmarks.common import report

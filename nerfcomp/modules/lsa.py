@@ -17,7 +17,7 @@ from nerfcomp.errors import SettingsError
 from nerfcomp.exchange.loading import load_start
 from nerfcomp.fields import NeRFField
 from nerfcomp.geometry.rays import RayBatch
-from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.base import FieldModule, OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.radiance_field import RadianceFieldModule
 from nerfcomp.modules.vanilla_nerf import VanillaNeRFModule
 from nerfcomp.rate_control.allocator import Allocator
@@ -151,7 +151,8 @@ class LSAModule(VanillaNeRFModule):
         self.qps = dict(checkpoint[DESCRIPTION_KEY]["qp"])
 
     def on_fit_start(self) -> None:
-        """The field is there."""
+        """Begin as every stage does; the field is there."""
+        FieldModule.on_fit_start(self)
 
     def make_optimizer(self) -> Optimizer:
         """Factors at the full rate, biases at their own."""

@@ -94,17 +94,14 @@ class SparseExchange:
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.contiguous()
             gradients.append(parameter.grad)
-        if packable(gradients):
-            messages = self._messages(gradients)
-        else:
-            messages = None
-        if messages is None:
-            for gradient in gradients:
-                dist.all_reduce(gradient)
-                gradient /= dist.get_world_size()
+        messages = self._messages(gradients) if packable(gradients) else None
+        if messages is not None:
+            words, values = messages[:, : self._words], messages[:, self._words :]
+            merge_nonzero(gradients, words, values, 1 / dist.get_world_size())
             return
-        words, values = messages[:, : self._words], messages[:, self._words :]
-        merge_nonzero(gradients, words, values, 1 / dist.get_world_size())
+        for gradient in gradients:
+            dist.all_reduce(gradient)
+            gradient /= dist.get_world_size()
 
     def _messages(self, gradients: Sequence[Tensor]) -> Tensor | None:
         """Messages (R, length) of all processes; none when sending whole gradients is cheaper."""

@@ -78,6 +78,7 @@ class RadianceFieldModule(EvaluatedModule):
 
         Box, distances and rays stay with the weights; the datamodule follows them.
         """
+        super().on_fit_start()
         if self.init_from is None or self.resumed:
             return
         start = of_kind(read_artifact(self.init_from), RadianceFieldArtifact, "This stage starts from")

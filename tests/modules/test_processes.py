@@ -58,7 +58,7 @@ def run(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("pair")
-    mp.spawn(run, (str(folder),), nprocs=2)  # type: ignore[no-untyped-call]
+    mp.spawn(run, (str(folder),), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

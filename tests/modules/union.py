@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from nerfcomp.fields import RadianceField
+from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules import RadianceFieldModule
 from nerfcomp.modules.base import OptimizerFactory
-from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.rendering import Sampler
 
 
