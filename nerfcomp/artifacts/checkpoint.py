@@ -28,7 +28,7 @@ def load_file(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint's dictionary, tensors and plain values only.
 
     Args:
-        path: The file, or the folder of a run (see `find_checkpoint`).
+        path: The file; or the folder of a run or the name of a finished one, see `find_checkpoint`.
 
     Raises:
         CheckpointError: The file is missing, damaged, or holds pickled code.

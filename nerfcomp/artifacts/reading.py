@@ -12,7 +12,7 @@ def read_artifact(path: str | Path, trust: bool = False) -> Artifact:
     """Read a ``.nfc`` file or a checkpoint, whichever ``path`` is.
 
     Args:
-        path: The file, or the folder of a run, which stands for its last checkpoint.
+        path: The file; or the folder of a run or the name of a finished one, see `find_checkpoint`.
         trust: Run the native decoder without its protective child process.
 
     Raises:

@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.runs import mark_finished
 from nerfcomp.errors import DivergedError
 from nerfcomp.files import atomic_write
 
@@ -70,6 +71,7 @@ class RunCheckpoint(ModelCheckpoint):
         if trainer.is_global_zero and self.dirpath is not None:
             for leftover in Path(self.dirpath).glob(f".{self.CHECKPOINT_NAME_LAST}-*{self.FILE_EXTENSION}"):
                 leftover.unlink(missing_ok=True)
+            mark_finished(self._last, False)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,9 +82,15 @@ class RunCheckpoint(ModelCheckpoint):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of the run."""
+        """Save the end of the run, which is found by its name from now on."""
         if not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+        if trainer.is_global_zero and self._last.is_file():
+            mark_finished(self._last)
+
+    @property
+    def _last(self) -> Path:
+        return Path(self.dirpath or "") / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save what a crash or Ctrl-C interrupts; not with several processes, where one would wait for the others.

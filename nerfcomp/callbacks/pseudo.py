@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.callbacks.media import Picture, to_picture
 from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.rays import RayBatch
@@ -106,9 +107,10 @@ class PseudoDataWriter(Callback):
 def describe_views(data: Any, views_per_shard: int) -> Manifest:
     """Say what the views of a ``PoseDataModule`` are."""
     source, scene, camera = data.source, data.trained.scene, data.cameras
+    file = find_checkpoint(source.teacher)
     teacher = {
-        "file": Path(source.teacher).name,
-        "sha256": hashlib.sha256(Path(source.teacher).read_bytes()).hexdigest(),
+        "file": file.name,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "poses": f"{type(source.poses).__name__} {vars(source.poses)}, seed {source.seed}",
     }
     return Manifest(

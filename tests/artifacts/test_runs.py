@@ -1,11 +1,12 @@
-"""Folders of runs in the place of checkpoints."""
+"""Folders and names of runs in the place of checkpoints."""
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from nerfcomp.artifacts.reading import read_artifact
-from nerfcomp.artifacts.runs import find_checkpoint
+from nerfcomp.artifacts.runs import find_checkpoint, mark_finished
 from nerfcomp.errors import CheckpointError
 from tests.teacher import write_teacher
 
@@ -46,3 +47,48 @@ def test_readers_of_checkpoints_take_folders(tmp_path: Path) -> None:
     last.parent.mkdir(parents=True)
     teacher.rename(last)
     assert read_artifact(tmp_path / "lego").describe() == read_artifact(last).describe()
+
+
+def begin(runs: Path, name: str, number: int, finished: bool = True) -> Path:
+    last = touch(runs / name / f"version_{number}" / "checkpoints" / "last.ckpt")
+    mark_finished(last, finished)
+    return last
+
+
+def test_the_name_of_a_run_is_its_newest_finished_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    begin(tmp_path, "ngp_lego", 2)
+    tenth = begin(tmp_path, "ngp_lego", 10)
+    eleventh = begin(tmp_path, "ngp_lego", 11, finished=False)
+    with caplog.at_level(logging.INFO):
+        assert find_checkpoint("ngp_lego", tmp_path) == tenth
+    assert caplog.messages == [f"ngp_lego: taking {tenth} (version_11 has not finished)"]
+    assert find_checkpoint(tmp_path / "ngp_lego") == tenth
+    assert find_checkpoint(eleventh.parent.parent) == eleventh
+
+
+def test_a_run_that_goes_on_is_not_taken_by_its_name(tmp_path: Path) -> None:
+    mark_finished(begin(tmp_path, "ngp_lego", 0), False)
+    with pytest.raises(
+        CheckpointError, match="No run 'ngp_lego' has finished. Resume .*version_0, or name that folder"
+    ):
+        find_checkpoint("ngp_lego", tmp_path)
+
+
+def test_an_unknown_name_lists_what_has_finished(tmp_path: Path) -> None:
+    begin(tmp_path, "ngp_fern", 0)
+    begin(tmp_path, "ngp_ship", 0, finished=False)
+    with pytest.raises(CheckpointError, match="no run of this name in .*finished there: ngp_fern. Train one"):
+        find_checkpoint("ngp_lego", tmp_path)
+
+
+def test_files_without_a_suffix_stay_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plain").write_text("a checkpoint of another tool")
+    assert find_checkpoint("plain") == Path("plain")
+
+
+def test_models_are_read_by_the_name_of_their_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    last = begin(Path("runs"), "tiny", 0)
+    write_teacher(tmp_path).rename(last)
+    assert read_artifact("tiny").describe() == read_artifact(last).describe()

@@ -43,7 +43,7 @@ def test_one_file_fresh_every_few_steps_and_the_end_last_of_all(
     fit(make_trainer, RunCheckpoint(every_n_train_steps=every), watch)
     assert watch.saved == expected  # other callbacks end before the last step is saved
     assert torch.load(last, weights_only=True)["global_step"] == 10
-    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in last.parent.iterdir()) == ["finished", "last.ckpt"]
 
 
 def test_time_is_looked_at_every_fifty_steps(make_trainer: MakeTrainer, tmp_path: Path) -> None:
@@ -53,6 +53,8 @@ def test_time_is_looked_at_every_fifty_steps(make_trainer: MakeTrainer, tmp_path
 
 
 def test_crash_leaves_a_checkpoint_of_the_step(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "finished").touch()  # the run had been over, and went on
     class Crash(Callback):
         def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
             if trainer.global_step == 3:
@@ -91,7 +93,7 @@ def test_half_written_files_are_swept_away(make_trainer: MakeTrainer, tmp_path: 
     (folder / ".last-abc123.ckpt").write_bytes(b"half")
     (folder / "mine.ckpt").write_bytes(b"whole")
     fit(make_trainer, RunCheckpoint())
-    assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "mine.ckpt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["finished", "last.ckpt", "mine.ckpt"]
 
 
 def test_failed_write_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

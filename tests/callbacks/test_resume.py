@@ -43,7 +43,7 @@ def test_killed_in_a_video_the_run_resumes_and_ends_the_same(
     assert "of 8 frames of an interrupted run" in caplog.text and "Reusing 0" not in caplog.text
     films = [f"step00000{step}_{kind}.mp4" for step in (20, 40) for kind in ("depth", "rgb")]
     assert sorted(path.name for path in videos.iterdir()) == films
-    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in last.parent.iterdir()) == ["finished", "last.ckpt"]
     assert [path.name for path in run.parent.iterdir()] == ["version_0"]
 
     main(["fit", "--config", str(config), f"--model.record={tmp_path}/straight", "--model.pause=0"])
