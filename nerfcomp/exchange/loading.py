@@ -24,7 +24,8 @@ def load_start(
     """Read a trained field to go on with on the views of ``scene``.
 
     Args:
-        path: A ``.nfc`` file, a checkpoint of ours (or the name of its run), or one of nerf-pytorch (``.tar``) or nerf_pl.
+        path: A ``.nfc`` file, a checkpoint of ours (or the name of its run), or one of nerf-pytorch (``.tar``) or
+            nerf_pl.
         scene: Training views. Their cameras take the place of those that the file knows; box, distances and rays stay
             those of the field's training. Files of nerf-pytorch and nerf_pl know nothing of them: theirs are the
             scene's, but for rays through the corners of pixels.

@@ -55,6 +55,7 @@ def test_time_is_looked_at_every_fifty_steps(make_trainer: MakeTrainer, tmp_path
 def test_crash_leaves_a_checkpoint_of_the_step(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "finished").touch()  # the run had been over, and went on
+
     class Crash(Callback):
         def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
             if trainer.global_step == 3:
