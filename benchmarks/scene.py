@@ -90,8 +90,8 @@ def command_figures(ckpt: Path, qp: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         file, back = Path(folder) / "scene.nfc", Path(folder) / "back.ckpt"
         for name, arguments in (
-            ("encode", ["--ckpt", ckpt, "--out", file, "--qp", qp]),
-            ("decode", ["--file", file, "--out", back]),
+            ("encode", [ckpt, "--out", file, "--qp", qp]),
+            ("decode", [file, "--out", back]),
         ):
             start = time.perf_counter()
             command = [sys.executable, str(ROOT / "compress.py"), name, *map(str, arguments)]

@@ -16,6 +16,9 @@ import train
 from nerfcomp.artifacts.nfc import read_nfc
 from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.codec import decode_nnc
+from nerfcomp.commands.encode import encode
+from nerfcomp.commands.info import info
+from nerfcomp.commands.measure import evaluate
 from nerfcomp.errors import CheckpointError, ContainerError, NerfcompError, SceneError
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
@@ -133,13 +136,13 @@ def test_init_from_starts_with_the_weights(workspace: Workspace) -> None:
 
 def test_encode_decode_evaluate(workspace: Workspace, run: Callable[..., str], tmp_path: Path) -> None:
     file, back = tmp_path / "scene.nfc", tmp_path / "back.ckpt"
-    assert f"{file}" in run("encode", "--ckpt", workspace.ckpt, "--out", file, "--qp", "-30")
-    assert "occupancy" in run("info", "--file", file)
-    run("decode", "--file", file, "--out", back)
-    text = run("evaluate", "--file", file, *workspace.reader)
+    assert f"{file}" in run("encode", workspace.ckpt, "--out", file, "--qp", "-30")
+    assert "occupancy" in run("info", file)
+    run("decode", file, "--out", back)
+    text = run("evaluate", file, *workspace.reader)
     results = json.loads((tmp_path / "scene_test" / "results.json").read_text())
     assert results["bytes"] == file.stat().st_size and "mean" in text
-    run("evaluate", "--file", back, *workspace.reader, "--out", tmp_path / "again")
+    run("evaluate", back, *workspace.reader, "--out", tmp_path / "again")
     assert json.loads((tmp_path / "again" / "results.json").read_text())["psnr"] == results["psnr"]
     cli = train.main(["test", "--config", str(workspace.config), "--ckpt_path", str(back)])
     again = json.loads((Path(cli.trainer.log_dir or "") / "results.json").read_text())
@@ -148,14 +151,14 @@ def test_encode_decode_evaluate(workspace: Workspace, run: Callable[..., str], t
 
 def test_encoding_is_reproducible(workspace: Workspace, run: Callable[..., str], tmp_path: Path) -> None:
     for name in ("a.nfc", "b.nfc"):
-        run("encode", "--ckpt", workspace.ckpt, "--out", tmp_path / name)
+        run("encode", workspace.ckpt, "--out", tmp_path / name)
     assert (tmp_path / "a.nfc").read_bytes() == (tmp_path / "b.nfc").read_bytes()
 
 
 def test_unwrapped_streams_are_plain_nnc(workspace: Workspace, run: Callable[..., str], tmp_path: Path) -> None:
     file = tmp_path / "scene.nfc"
-    run("encode", "--ckpt", workspace.ckpt, "--out", file, "--uniform", "true")
-    run("unwrap", "--file", file, "--out", tmp_path / "streams")
+    run("encode", workspace.ckpt, "--out", file, "--uniform", "true")
+    run("unwrap", file, "--out", tmp_path / "streams")
     values = {}
     for stream in (tmp_path / "streams").glob("*.nnc"):
         values.update(decode_nnc(stream.read_bytes()))
@@ -167,24 +170,24 @@ def test_unwrapped_streams_are_plain_nnc(workspace: Workspace, run: Callable[...
 
 def test_target_bytes_is_met(workspace: Workspace, run: Callable[..., str], tmp_path: Path) -> None:
     fine, file = tmp_path / "fine.nfc", tmp_path / "small.nfc"
-    run("encode", "--ckpt", workspace.ckpt, "--out", fine, "--qp", "-40", "--uniform", "true")
+    run("encode", workspace.ckpt, "--out", fine, "--qp", "-40", "--uniform", "true")
     limit = fine.stat().st_size * 3 // 4
-    run("encode", "--ckpt", workspace.ckpt, "--out", file, "--target_bytes", limit, "--uniform", "true")
+    run("encode", workspace.ckpt, "--out", file, "--target_bytes", limit, "--uniform", "true")
     assert limit * 0.7 < file.stat().st_size <= limit
 
 
 def test_max_psnr_drop_is_met_on_training_views(workspace: Workspace, run: Callable[..., str], tmp_path: Path) -> None:
     file = tmp_path / "close.nfc"
-    run("encode", "--ckpt", workspace.ckpt, "--out", file, "--max_psnr_drop", "0.2", *workspace.reader)
+    run("encode", workspace.ckpt, "--out", file, "--max_psnr_drop", "0.2", *workspace.reader)
     figures = []
     for source, name in ((workspace.ckpt, "fp32"), (file, "coded")):
-        run("evaluate", "--file", source, *workspace.reader, "--split", "train", "--out", tmp_path / name)
+        run("evaluate", source, *workspace.reader, "--split", "train", "--out", tmp_path / name)
         figures.append(json.loads((tmp_path / name / "results.json").read_text())["psnr"])
     assert figures[0] - figures[1] <= 0.2 + 1e-3
 
 
 def test_sweep_draws_and_continues(workspace: Workspace, run: Callable[..., str], tmp_path: Path) -> None:
-    args = ["sweep", "--ckpt", workspace.ckpt, *workspace.reader, "--out", tmp_path]
+    args = ["sweep", workspace.ckpt, *workspace.reader, "--out", tmp_path]
     run(*args, "--qps", "[-32]")
     first = (tmp_path / "qp-32.nfc").stat().st_mtime_ns
     run(*args, "--qps", "[-32, -12]")
@@ -203,7 +206,7 @@ def test_nothing_is_overwritten_silently(workspace: Workspace, tmp_path: Path) -
     file = tmp_path / "taken.nfc"
     file.write_text("mine")
     with pytest.raises(NerfcompError, match="exists already"):
-        compress.encode(workspace.ckpt, file)
+        encode(workspace.ckpt, file)
     assert file.read_text() == "mine"
 
 
@@ -213,15 +216,15 @@ def test_wrong_files_end_in_a_sentence(workspace: Workspace, tmp_path: Path) -> 
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"state_dict": {"a": torch.zeros(1)}}, foreign)
     with pytest.raises(CheckpointError, match="There is no checkpoint at"):
-        compress.encode(tmp_path / "missing.ckpt", tmp_path / "a.nfc")
+        encode(tmp_path / "missing.ckpt", tmp_path / "a.nfc")
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
-        compress.encode(junk, tmp_path / "a.nfc")
+        encode(junk, tmp_path / "a.nfc")
     with pytest.raises(CheckpointError, match="does not describe a trained field"):
-        compress.encode(foreign, tmp_path / "a.nfc")
+        encode(foreign, tmp_path / "a.nfc")
     with pytest.raises(ContainerError):
-        compress.info(workspace.ckpt)
+        info(workspace.ckpt)
     with pytest.raises(NerfcompError, match="split is 'tset'"):
-        compress.evaluate(workspace.ckpt, ProceduralReader(), split="tset")
+        evaluate(workspace.ckpt, ProceduralReader(), split="tset")
     assert not (tmp_path / "a.nfc").exists()
 
 

@@ -76,7 +76,7 @@ def read_checkpoint(path: str | Path) -> Artifact:
     if DESCRIPTION_KEY not in content or "state_dict" not in content:
         raise CheckpointError(
             f"{path} does not describe a trained field (its keys are {sorted(map(str, content))[:8]}). "
-            "Give a checkpoint of `python train.py fit`; one of ngp_pl goes through `python compress.py import_ngp_pl`."
+            "Give a checkpoint of `python train.py fit`; one of ngp_pl goes through `python compress.py import ngp-pl`."
         )
     trained = rebuild(content[DESCRIPTION_KEY])
     if any(key.endswith(_SCALE_KEY) for key in content["state_dict"]):

@@ -1,19 +1,24 @@
-"""Named tensors to the bytes of a ``.nfc`` file and back. Knows no networks."""
+"""Named tensors to the bytes of a ``.nfc`` file and back. Knows no networks. Modules are loaded when asked for."""
 
-from nerfcomp.codec.codec import Storage, decode, encode, unwrap
-from nerfcomp.codec.container import (
-    Container,
-    Section,
-    TensorSpec,
-    from_bytes,
-    read_container,
-    to_bytes,
-    write_container,
-)
-from nerfcomp.codec.decoder import decode_nnc
-from nerfcomp.codec.nnc import encode_nnc
-from nerfcomp.codec.quantizers import Quantized, dequantize, estimate_bytes, quantize, step_size
-from nerfcomp.codec.sandbox import Limits
+from typing import TYPE_CHECKING
+
+from nerfcomp.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from nerfcomp.codec.codec import Storage, decode, encode, unwrap
+    from nerfcomp.codec.container import (
+        Container,
+        Section,
+        TensorSpec,
+        from_bytes,
+        read_container,
+        to_bytes,
+        write_container,
+    )
+    from nerfcomp.codec.decoder import decode_nnc
+    from nerfcomp.codec.nnc import encode_nnc
+    from nerfcomp.codec.quantizers import Quantized, dequantize, estimate_bytes, quantize, step_size
+    from nerfcomp.codec.sandbox import Limits
 
 __all__ = [
     "Container",
@@ -36,3 +41,17 @@ __all__ = [
     "unwrap",
     "write_container",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "codec": ["Storage", "decode", "encode", "unwrap"],
+        "container": [
+            *("Container", "Section", "TensorSpec", "from_bytes", "read_container", "to_bytes", "write_container"),
+        ],
+        "decoder": ["decode_nnc"],
+        "nnc": ["encode_nnc"],
+        "quantizers": ["Quantized", "dequantize", "estimate_bytes", "quantize", "step_size"],
+        "sandbox": ["Limits"],
+    },
+)

@@ -16,6 +16,7 @@ from nerfcomp.artifacts.coded_tensors import SideQP
 from nerfcomp.artifacts.kinds import of_kind, of_scene
 from nerfcomp.artifacts.nfc import decode_artifact, fp32_bytes, read_nfc
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.callbacks import (
     MovieRender,
     ResultFile,
@@ -60,8 +61,8 @@ _VAL_HOLD = {"blender": 25, "llff": 8}  # every so-manieth training view is held
 
 
 def lsa(
+    input: str | None = None,
     root: str | None = None,
-    ckpt: str | None = None,
     dataset_type: DatasetType = "blender",
     nickname: str = "nerf",
     out: Path = Path("runs"),
@@ -89,8 +90,8 @@ def lsa(
     """Compress a trained NeRF: quantize, tune scales (LSA), encode, decode, measure, write it back.
 
     Args:
+        input: Checkpoint of nerf-pytorch (.tar), of nerf_pl or of ours, folder of a run, or a .nfc file.
         root: Folder of the scene.
-        ckpt: Checkpoint of nerf-pytorch (.tar), of nerf_pl or of ours, or a .nfc file.
         dataset_type: Format of the scene: ``blender`` (such as lego) or ``llff`` (such as fern).
         nickname: Part of the name of the run's folder.
         out: Where that folder is made.
@@ -115,7 +116,8 @@ def lsa(
         disparity: Write films of the disparity, too.
         resume: Go on with the run in this folder; all other options are those that it was started with.
     """
-    show(open_run(locals()))
+    given = locals()
+    show(open_run(given | {"ckpt": None if input is None else str(find_checkpoint(input))}))
 
 
 def open_run(given: Mapping[str, Any]) -> "LSARun":
@@ -130,7 +132,7 @@ def open_run(given: Mapping[str, Any]) -> "LSARun":
     if given["resume"] is not None:
         return LSARun(given["resume"], read_options(given["resume"]))
     if given["root"] is None or given["ckpt"] is None:
-        raise NerfcompError("Name the scene with --root and the checkpoint with --ckpt, or a run with --resume.")
+        raise NerfcompError("Name the checkpoint, and the scene with --root; or a run with --resume.")
     if given["target_bytes"] is not None and given["max_psnr_drop"] is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
     options = LSAOptions(**{key: given[key] for key in LSAOptions._fields})

@@ -12,7 +12,7 @@ logger = logging.getLogger("compress")
 
 
 def plot(
-    result: Path,
+    input: Path,
     start: int = 0,
     end: int | None = None,
     average: int | None = None,
@@ -23,7 +23,7 @@ def plot(
     """Check the result.txt of a tuning run and draw its PSNR and loss as result.png beside it.
 
     Args:
-        result: The result.txt.
+        input: The result.txt, or the folder of the run.
         start: First iteration drawn, from 0.
         end: Iteration after the last one drawn; all when absent.
         average: Iterations averaged into one point; when absent, 100, or a tenth of ranges shorter than 1,000.
@@ -31,24 +31,27 @@ def plot(
         max_points: Refuse to draw more points than this.
         out: Picture to write instead.
     """
-    record = read_record(result)
+    path = input / "result.txt" if input.is_dir() else input
+    record = read_record(path)
     for name in LISTS:
         entries = [entry for entry in record.bad if entry.name == name]
         found = f"{len(entries)} bad entries" if entries else "no anomalies"
         logger.info("%s: %d iterations, %s", name, len(getattr(record, name)), found)
         for entry in entries:
             logger.info("  %s", entry)
-    path = out or result.with_suffix(".png")
+    picture = out or path.with_suffix(".png")
     if average is None:
         average = max(1, min(100, ((len(record.psnr) if end is None else end) - start) // 10))
-    curve = plot_record(record, path, start, end, average, layout, max_points)
-    logger.info("Written to %s: %d points, means of %d iterations.", path, len(curve.values), average)
+    curve = plot_record(record, picture, start, end, average, layout, max_points)
+    logger.info("Written to %s: %d points, means of %d iterations.", picture, len(curve.values), average)
     if curve.dropped:
         logger.info("The last %d iterations of the range fill no window and are not drawn.", curve.dropped)
 
 
 def bdrate(first: Path, second: Path) -> None:
-    """Compare two rate-distortion curves: how many bytes the second needs more or less than the first at equal PSNR.
+    """Compare two rate-distortion curves: bytes saved at equal PSNR.
+
+    Below 0, the second needs fewer than the first.
 
     Args:
         first: sweep.csv of the curve to compare with.

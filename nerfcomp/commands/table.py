@@ -1,0 +1,77 @@
+"""All subcommands of ``compress.py``: where each lives and what it does, so that help needs to load none of them."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One subcommand.
+
+    Attributes:
+        place: Module in ``nerfcomp.commands`` and function.
+        summary: First line of the function's docstring.
+    """
+
+    place: str
+    summary: str
+
+
+SECTIONS: dict[str, dict[str, Command]] = {
+    "Files": {
+        "encode": Command("encode:encode", "Encode a checkpoint as a .nfc file."),
+        "decode": Command(
+            "encode:decode",
+            "Decode a .nfc file to a checkpoint that ``train.py test --ckpt_path`` and ``init_from`` read.",
+        ),
+        "info": Command("info:info", "Show what a .nfc file holds, without decoding it."),
+        "unwrap": Command(
+            "encode:unwrap", "Write the bare NNC bitstreams of a .nfc file, which plain nncodec decodes."
+        ),
+    },
+    "Measurements": {
+        "evaluate": Command(
+            "measure:evaluate",
+            "Measure PSNR and SSIM of a .nfc file (or checkpoint) on the views of a scene, as decoded.",
+        ),
+        "sweep": Command(
+            "measure:sweep", "Measure a rate-distortion curve: encode, decode and evaluate over several QPs."
+        ),
+        "bdrate": Command("results:bdrate", "Compare two rate-distortion curves: bytes saved at equal PSNR."),
+        "plot": Command(
+            "results:plot",
+            "Check the result.txt of a tuning run and draw its PSNR and loss as result.png beside it.",
+        ),
+    },
+    "Stages": {
+        "lsa": Command(
+            "lsa:lsa",
+            "Compress a trained NeRF: quantize, tune scales (LSA), encode, decode, measure, write it back.",
+        ),
+        "slim": Command("students:slim", "Write a smaller dense student that draws faster, to be fine-tuned."),
+    },
+    "Other tools": {
+        "export onnx": Command(
+            "exchange:export_onnx",
+            "Write a student as one ONNX graph from the pose of a camera to its picture.",
+        ),
+        "export nerf-pytorch": Command(
+            "exchange:export_nerf_pytorch", "Turn a checkpoint or .nfc file of ours into a .tar of nerf-pytorch."
+        ),
+        "export ngp-pl": Command(
+            "exchange:export_ngp_pl", "Turn a checkpoint or .nfc file of ours into a slim checkpoint of ngp_pl."
+        ),
+        "import nerf-pytorch": Command(
+            "exchange:import_nerf_pytorch",
+            "Turn a .tar of nerf-pytorch, or a .ckpt of nerf_pl, into a checkpoint of ours.",
+        ),
+        "import ngp-pl": Command("exchange:import_ngp_pl", "Turn a checkpoint of ngp_pl into one of ours."),
+    },
+}
+COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
+FORMER_NAMES = {
+    "export": "export onnx",  # where options follow
+    "export_nerf_pytorch": "export nerf-pytorch",
+    "export_ngp_pl": "export ngp-pl",
+    "import_nerf_pytorch": "import nerf-pytorch",
+    "import_ngp_pl": "import ngp-pl",
+}
+FORMER_OPTIONS = ("--ckpt", "--file", "--result")  # of the input
