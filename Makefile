@@ -8,7 +8,7 @@ SOURCES := $(wildcard nerfcomp tests benchmarks/*.py train.py compress.py)
 # scripts of benchmarks/ that end within two minutes each
 QUICK := $(wildcard benchmarks/quick_*.py)
 
-.PHONY: venv test lint format demo bench coverage clean distclean
+.PHONY: venv test quick lint format demo bench coverage clean distclean
 
 venv: $(STAMP)
 
@@ -27,6 +27,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 test: $(STAMP)
 	$(PY) -m pytest $(ARGS)
+
+# what trains nothing and starts no processes: for use while working
+quick: $(STAMP)
+	$(PY) -m pytest -m 'not slow' $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m flake8 $(SOURCES)

@@ -23,6 +23,8 @@ from nerfcomp.errors import CheckpointError, ContainerError, NerfcompError, Scen
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
 
+pytestmark = pytest.mark.slow
+
 SMALL = """
 trainer:
   max_steps: 6

@@ -18,6 +18,8 @@ from nerfcomp.errors import SettingsError
 from tests.modules.test_light_field import School
 from tests.tiny import UnvalidatedReader
 
+pytestmark = pytest.mark.slow
+
 CALLBACKS: list[dict[str, Any]] = [
     {"class_path": "PruningRounds", "init_args": {"rounds": 3, "amount": 0.4, "layers": ["*.weight", "!rgb.*"]}},
     {"class_path": "RunCheckpoint", "init_args": {"every_n_train_steps": 5}},

@@ -20,6 +20,8 @@ from tests.callbacks.tiny_cli import stop
 from tests.teacher import write_predict_config
 from tests.tiny import TinyModule
 
+pytestmark = pytest.mark.slow
+
 WRITER = "[{class_path: PseudoDataWriter, init_args: {folder: %s, views_per_shard: 2, part: %d, parts: %d}}]"
 
 

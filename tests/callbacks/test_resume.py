@@ -11,6 +11,8 @@ import torch
 
 from tests.callbacks.tiny_cli import main, start, stop
 
+pytestmark = pytest.mark.slow
+
 
 def kill_when(process: Popen[bytes], log: Path, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 200

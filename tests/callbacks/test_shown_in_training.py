@@ -22,6 +22,8 @@ from nerfcomp.modules import FieldModule, RadianceFieldModule, VanillaNeRFModule
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 from tests.modules.tiny_fields import data
 
+pytestmark = pytest.mark.slow
+
 MakeTrainer = Callable[..., Trainer]
 STEPS, FRAMES = 3, 2
 

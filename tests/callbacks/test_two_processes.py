@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
+import pytest
 import torch
 
 from tests.callbacks.tiny_cli import main, start, stop
 from tests.tiny import VIEWS
+
+pytestmark = pytest.mark.slow
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from nerfcomp.callbacks import video as video_file
 from nerfcomp.callbacks.shards import FrameStore
 from tests.tiny import TinyModule, tiny_data
 
+pytestmark = pytest.mark.slow
+
 MakeTrainer = Callable[..., Trainer]
 
 

@@ -36,6 +36,8 @@ from nerfcomp.rendering import HierarchicalSampler
 from tests.fields.test_light_field import shaken
 from tests.readers import builders
 
+pytestmark = pytest.mark.slow
+
 
 class Workspace:
     """A scene and an untrained pair of networks."""

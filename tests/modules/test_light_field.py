@@ -17,6 +17,8 @@ from nerfcomp.fields import LightField
 from tests.student import write_configs
 from tests.teacher import write_teacher
 
+pytestmark = pytest.mark.slow
+
 FIELD = "--model.init_args.field=null"
 QUIET = ["--trainer.callbacks=[]", "--trainer.enable_checkpointing=false"]
 

@@ -12,6 +12,8 @@ import torch
 import train
 from tests.student import write_configs
 
+pytestmark = pytest.mark.slow
+
 CALLBACKS = "[{class_path: tests.modules.rank_dump.RankDump, init_args: {folder: %s}}]"
 
 

@@ -27,6 +27,8 @@ from nerfcomp.readers.nerf_pytorch import write_nerf_pytorch
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 from tests.modules.tiny_fields import data, quiet_fit, save, tiny_ngp, tiny_pair
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ import torch
 
 from tests.modules.tiny_fields import save, tiny_ngp
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 trainer:
   max_steps: 20

@@ -14,6 +14,8 @@ from nerfcomp.modules import processes
 from nerfcomp.modules.processes import RankShares, SparseExchange, agreed_buffers, sparse_parameters
 from nerfcomp.rendering import OccupancySampler
 
+pytestmark = pytest.mark.slow
+
 CASES: dict[str, dict[str, Any]] = {
     "shared": {},
     "sent": {"shared": False},

@@ -19,6 +19,8 @@ from nerfcomp.readers import BlenderReader
 from tests.modules.tiny_fields import quiet_fit, tiny_ngp
 from tests.readers.builders import write_blender
 
+pytestmark = pytest.mark.slow
+
 BOX = ((-1.25, -1.25, -1.25), (1.25, 1.25, 1.25))
 
 

@@ -12,6 +12,8 @@ from nerfcomp.modules import VanillaNeRFModule
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 from tests.modules.tiny_fields import data, quiet_fit
 
+pytestmark = pytest.mark.slow
+
 
 def module_of(fast: bool, density_noise: float = 0.0) -> VanillaNeRFModule:
     torch.manual_seed(0)
