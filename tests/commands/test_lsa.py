@@ -169,8 +169,10 @@ def test_a_limit_in_db_is_met(run: Callable[..., str], tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(NerfcompError, match="--root"):
         compress.main(["lsa"])
+    (tmp_path / "y.ckpt").touch()
+    both = ["--target_bytes", "1", "--max_psnr_drop", "1"]
     with pytest.raises(NerfcompError, match="not both"):
-        compress.main(["lsa", "--root", "x", "--ckpt", "y", "--target_bytes", "1", "--max_psnr_drop", "1"])
+        compress.main(["lsa", "--root", "x", "--ckpt", str(tmp_path / "y.ckpt"), *both])
     with pytest.raises(NerfcompError, match="not the folder of an LSA run"):
         compress.main(["lsa", "--resume", str(tmp_path)])
     (tmp_path / "options.json").write_text('{"qp": 1}')
