@@ -13,6 +13,10 @@ class SceneError(NerfcompError, ValueError):
     """A scene on disk cannot be read as it is."""
 
 
+class VolumeError(NerfcompError, ValueError):
+    """A volume on disk cannot be read, or not be compressed as it is."""
+
+
 class ContainerError(NerfcompError, ValueError):
     """A ``.nfc`` file or one of its bitstreams is damaged, foreign or not allowed."""
 

@@ -1,22 +1,30 @@
-"""Scenes from disk or from a recipe, each into one ``Scene``."""
+"""Scenes and volumes from disk or from a recipe, each into one ``Scene`` or ``Volume``."""
 
 from nerfcomp.readers.blender import BlenderReader
 from nerfcomp.readers.blender_writer import write_blender
 from nerfcomp.readers.llff import LLFFReader
 from nerfcomp.readers.procedural import ProceduralReader
+from nerfcomp.readers.procedural_volume import ProceduralVolume
 from nerfcomp.readers.pseudo import PseudoReader
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 from nerfcomp.readers.transforms import TransformsReader
+from nerfcomp.readers.volume import ValueRange, Volume, VolumeReader, slabs, value_range
 
 __all__ = [
     "BlenderReader",
     "LLFFReader",
     "PathKind",
     "ProceduralReader",
+    "ProceduralVolume",
     "PseudoReader",
     "Scene",
     "SceneReader",
     "Split",
     "TransformsReader",
+    "ValueRange",
+    "Volume",
+    "VolumeReader",
+    "slabs",
+    "value_range",
     "write_blender",
 ]
