@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lightning import Callback, LightningModule, Trainer
 
@@ -61,7 +61,8 @@ class BitstreamExport(Callback):
             self.export(trainer, pl_module)
 
     def export(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write, decode, measure and log on rank zero; the other ranks wait."""
+        """Write, decode, measure and log on rank zero; the other ranks wait. A field that has diverged ends the run."""
+        cast(Any, pl_module).check_finite()
         self._last = trainer.global_step
         if trainer.is_global_zero and not trainer.sanity_checking:
             folder = Path(trainer.log_dir or trainer.default_root_dir) / "bitstreams"

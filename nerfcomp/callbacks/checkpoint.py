@@ -120,8 +120,11 @@ class StepCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write when it is time."""
+        """Write when it is time, unless the run has diverged."""
         step = trainer.global_step
-        if trainer.is_global_zero and step and step % self.every_n_steps == 0:
+        if not step or step % self.every_n_steps:
+            return
+        cast(Any, pl_module).check_finite()
+        if trainer.is_global_zero:
             folder = Path(trainer.log_dir or trainer.default_root_dir) / "reconstructed"
             write_checkpoint(cast(SceneArtifact, pl_module.trained), folder / f"ckpt_step{step}.pt")

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nerfcomp.errors import SettingsError
-from nerfcomp.modules.divergence import CHECK_STEPS, DivergenceWatch, broken_weights, diverged
+from nerfcomp.modules.divergence import CHECK_STEPS, DivergenceWatch, Finding, broken_weights, diverged
 from nerfcomp.modules.processes import SparseExchange, agreed_buffers, sparse_parameters
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -24,8 +24,8 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 class FieldModule(LightningModule):
     """Base of every training stage.
 
-    A run whose losses, densities or weights stop being finite ends with a `DivergedError`, and no checkpoint is written
-    any more.
+    A run whose losses, densities or weights stop being finite ends with a `DivergedError` in all of its processes, and
+    neither a checkpoint nor a bitstream is written any more.
 
     Attributes:
         resumed: The run goes on from its own checkpoint, which holds all that ``init_from`` once gave.
@@ -123,18 +123,19 @@ class FieldModule(LightningModule):
         self.check_finite()
 
     def check_finite(self) -> None:
-        """End a run that has diverged.
+        """End a run that has diverged, on all processes together: every one of them must call this at the same time.
 
         Raises:
-            DivergedError: A loss, a density or a weight was not finite.
+            DivergedError: A loss, a density or a weight was not finite, here or in another process.
         """
         found = self.watch.found()
         broken = broken_weights(self) if found is None else []
         if broken:
             more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-            found = f"{broken[0]}{more} of its weights are not finite"
-        if found is not None:
-            raise diverged(found, self.trainer)
+            found = Finding(self.global_step, f"{broken[0]}{more} of its weights are not finite")
+        everywhere = gather_rows([] if found is None else [found])
+        if everywhere:
+            raise diverged(min(everywhere).what, self.trainer)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let random draws of a step depend on its number and the rank alone, so that a resumed run repeats them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning import Trainer
@@ -10,6 +11,18 @@ from torch import Tensor, nn
 from nerfcomp.errors import DivergedError
 
 CHECK_STEPS = 50  # steps between two looks, each of which waits for the accelerator
+
+
+class Finding(NamedTuple):
+    """What was not finite.
+
+    Attributes:
+        step: Since when; the earliest one of several processes tells the cause.
+        what: A part of a sentence.
+    """
+
+    step: int
+    what: str
 
 
 class DivergenceWatch:
@@ -38,13 +51,13 @@ class DivergenceWatch:
 
         return looked_at
 
-    def found(self) -> str | None:
+    def found(self) -> Finding | None:
         """Say what was first not finite and when; none while all is well. Waits for the accelerator."""
         steps = {what: int(step) for what, step in self._first.items()}
         what = min(steps, key=lambda name: steps[name], default=None)
         if what is None or steps[what] == torch.iinfo(torch.int64).max:
             return None
-        return f"the {what} stopped being finite at step {steps[what]:,}"
+        return Finding(steps[what], f"the {what} stopped being finite at step {steps[what]:,}")
 
 
 def broken_weights(module: nn.Module) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from nerfcomp.callbacks import RunCheckpoint
+from nerfcomp.callbacks import BitstreamExport, RunCheckpoint, StepCheckpoint
 from nerfcomp.errors import DivergedError
 from nerfcomp.fields import RadianceField
 from nerfcomp.modules import RadianceFieldModule, VanillaNeRFModule
@@ -107,6 +107,14 @@ def test_a_broken_last_step_is_found_at_the_end(tmp_path: Path) -> None:
     assert last_step(tmp_path) == 3
 
 
+@pytest.mark.parametrize("callback", [StepCheckpoint(5), BitstreamExport(every_n_steps=5), BitstreamExport()])
+def test_no_file_is_written_of_a_field_that_has_diverged(tmp_path: Path, callback: Callback) -> None:
+    breaks = Break(4, "field.density_mlp.layers.1.weight", math.nan)
+    with pytest.raises(DivergedError, match=r"the densities stopped being finite at step 4 .*last\.ckpt"):
+        fit(ngp_module(), tmp_path, breaks, callback, RunCheckpoint(every_n_train_steps=2), steps=5)
+    assert last_step(tmp_path) == 4 and not [*tmp_path.glob("*/*.pt"), *tmp_path.glob("*/*.nfc")]
+
+
 def test_another_error_keeps_its_message_when_the_weights_are_broken(tmp_path: Path) -> None:
     class Crash(Callback):
         def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -130,7 +138,7 @@ def test_watch_keeps_the_first_step_and_what_it_was() -> None:
     for step, (loss, density) in enumerate([(no, no), (no, yes), (yes, yes), (no, no)]):
         watch.note("loss", loss, step)
         watch.note("densities", density, step)
-    assert watch.found() == "the densities stopped being finite at step 1"
+    assert watch.found() == (1, "the densities stopped being finite at step 1")
 
 
 def test_infinite_density_is_no_divergence() -> None:
