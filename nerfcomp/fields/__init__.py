@@ -4,17 +4,23 @@ from nerfcomp.fields.base import Field, RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.block_points import Bounds
 from nerfcomp.fields.build import build_field, describe_field
 from nerfcomp.fields.encodings import Frequency, HashGrid, SphericalHarmonics
+from nerfcomp.fields.feature_grid import FeatureGrid, LatentGridVolume
 from nerfcomp.fields.light_field import LightField
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.nerf import NeRFField, VanillaNeRF
 from nerfcomp.fields.ngp import NGPField
+from nerfcomp.fields.volume import HashVolume, VolumeField
+from nerfcomp.fields.volume_positions import lattice_positions, volume_extent
 
 __all__ = [
     "Bounds",
+    "FeatureGrid",
     "Field",
     "MLP",
     "Frequency",
     "HashGrid",
+    "HashVolume",
+    "LatentGridVolume",
     "LightField",
     "NGPField",
     "NeRFField",
@@ -22,7 +28,10 @@ __all__ = [
     "Shade",
     "SphericalHarmonics",
     "VanillaNeRF",
+    "VolumeField",
     "build_field",
     "density_to_alpha",
     "describe_field",
+    "lattice_positions",
+    "volume_extent",
 ]

@@ -77,3 +77,15 @@ def color_activation(logits: Tensor, training: bool) -> Tensor:
         return torch.sigmoid(logits)
     out: Tensor = _ReturningSigmoid.apply(logits)  # type: ignore[no-untyped-call]
     return out
+
+
+def snake(x: Tensor) -> Tensor:
+    """SnakeAlt, ``0.5 x + sin(x)^2``: rises and oscillates (Weiss et al., fV-SRN, 2022).
+
+    Args:
+        x: Any shape.
+
+    >>> snake(torch.tensor([0.0, 2.0]))
+    tensor([0.0000, 1.8268])
+    """
+    return 0.5 * x + torch.sin(x).square()
