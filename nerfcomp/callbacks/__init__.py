@@ -7,7 +7,8 @@ from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.pruning import PruningRounds
 from nerfcomp.callbacks.pseudo import PseudoDataWriter
 from nerfcomp.callbacks.record import ResultFile
-from nerfcomp.callbacks.run_folder import RunCLI, RunFolder, RunLogger
+from nerfcomp.callbacks.run_cli import RunCLI
+from nerfcomp.callbacks.run_folder import RunFolder, RunLogger
 from nerfcomp.callbacks.throughput import Throughput
 from nerfcomp.callbacks.video import MovieRender, VideoRender
 from nerfcomp.callbacks.view_render import ViewRender

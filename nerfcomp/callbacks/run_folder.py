@@ -4,14 +4,15 @@ import itertools
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 
-from nerfcomp.callbacks.progress import RunProgressBar
-from nerfcomp.files import atomic_write
+from nerfcomp.files import atomic_write, claim_folder
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,15 @@ class RunLogger(TensorBoardLogger):
     def __init__(self, name: str = "default", save_dir: str = "runs", version: int | str | None = None) -> None:
         super().__init__(save_dir=save_dir, name=name, version=version, default_hp_metric=False)
         self._chosen = version is not None
+        self._claimed = False
+
+    @property
+    def experiment(self) -> Any:
+        """The writer of TensorBoard files; the first to ask claims the folder of a new run."""
+        if rank_zero_only.rank == 0 and not (self._chosen or self._claimed):
+            name, first = "version_{}".format, int(self.version)
+            self._version, self._claimed = claim_folder(Path(self.root_dir), name, first), True
+        return super().experiment
 
     def continue_from(self, checkpoint: str | Path) -> bool:
         """Write on into the folder of the run that made ``checkpoint``, unless a version was asked for.
@@ -39,6 +49,7 @@ class RunLogger(TensorBoardLogger):
         match = re.fullmatch(r"version_(\d+)", folder.name)
         if self._chosen or match is None or folder.parent != Path(self.root_dir).resolve():
             return False
+        self._claimed = True
         self._version = int(match[1])  # whatever Lightning's profiler has asked for before
         return True
 
@@ -79,27 +90,3 @@ class RunFolder(SaveConfigCallback):
             if path.read_text() == text:
                 break
         return path
-
-
-class RunCLI(LightningCLI):
-    """LightningCLI that resumes a run in its own folder and shows its own progress bar unless told not to.
-
-    A new run gets a new folder. With ``--ckpt_path`` of a run of the same name, ``fit`` goes on in that run's folder
-    and ``test`` puts its results there.
-    """
-
-    def before_instantiate_classes(self) -> None:
-        """Let ``--trainer.enable_progress_bar false`` win over our bar; Lightning would refuse the two together."""
-        options = (self.config[self.subcommand] if self.subcommand else self.config).trainer
-        if options.enable_progress_bar is False and options.callbacks:
-            bar = f".{RunProgressBar.__name__}"
-            options.callbacks = [callback for callback in options.callbacks if not callback.class_path.endswith(bar)]
-
-    def after_instantiate_classes(self) -> None:
-        """Settle the folder before the trainer opens it."""
-        checkpoint = self.config[self.subcommand].get("ckpt_path") if self.subcommand else None
-        if checkpoint is None or not Path(checkpoint).is_file():
-            return
-        for run_logger in self.trainer.loggers:
-            if isinstance(run_logger, RunLogger):
-                run_logger.continue_from(checkpoint)

@@ -11,7 +11,7 @@ from nerfcomp.codec import read_container
 from nerfcomp.codec import unwrap as nnc_streams
 from nerfcomp.evaluation.report import format_table
 from nerfcomp.evaluation.views import mean_psnr, some_views
-from nerfcomp.files import atomic_write, refuse_overwrite
+from nerfcomp.files import atomic_write, new_file, refuse_overwrite
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import SceneReader
 
@@ -42,13 +42,14 @@ def encode(
         reader: The scene, only needed with ``max_psnr_drop``.
         force: Overwrite ``out``.
     """
-    refuse_overwrite(out, force)
+    refuse_overwrite(out, force)  # before an hour of search, not after it
     ckpt = find_checkpoint(input)
     trained = read_artifact(ckpt)
     target = RateTarget(qp, uniform, target_bytes, max_psnr_drop)
     quality = None if reader is None else mean_psnr(some_views(reader.read("train"), SEARCH_VIEWS))
     container = encode_for(trained, target, quality, {"source": ckpt.name})
-    size = write_nfc(container, out)
+    with new_file(out, force) as temporary:
+        size = write_nfc(container, temporary)
     original = fp32_bytes(trained)
     logger.info(format_table(["file", "bytes", "fp32 bytes", "ratio"], [[str(out), size, original, original / size]]))
 
@@ -62,8 +63,8 @@ def decode(input: Path, out: Path, trust: bool = False, force: bool = False) -> 
         trust: Run the native decoder without its protective child process.
         force: Overwrite ``out``.
     """
-    refuse_overwrite(out, force)
-    write_checkpoint(read_nfc(input, trust), out)
+    with new_file(out, force) as temporary:
+        write_checkpoint(read_nfc(input, trust), temporary)
     logger.info(format_table(["file", "bytes", "checkpoint"], [[str(input), input.stat().st_size, str(out)]]))
 
 

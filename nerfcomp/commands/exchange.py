@@ -16,7 +16,7 @@ from nerfcomp.exchange.nerf_pytorch import LAST_STEP, export_nerf, import_nerf, 
 from nerfcomp.exchange.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.exchange.onnx_export import Precision, compare_with_torch
 from nerfcomp.exchange.onnx_export import export_onnx as write_onnx
-from nerfcomp.files import refuse_overwrite
+from nerfcomp.files import new_file, refuse_overwrite
 from nerfcomp.readers import SceneReader
 from nerfcomp.rendering import HierarchicalSampler
 
@@ -40,8 +40,9 @@ def export_onnx(input: Path, out: Path, precision: Precision = "fp32", scale: fl
         raise NerfcompError(f"Pictures cannot be scaled by {scale}; give a number above 0.")
     trained = of_kind(read_artifact(input), LightFieldArtifact, "ONNX export takes")
     trained = trained.replace(scene=trained.scene.scaled(scale))
-    size = write_onnx(trained, out, precision)
-    agreement = compare_with_torch(out, trained)
+    with new_file(out, force) as temporary:
+        size = write_onnx(trained, temporary, precision)
+        agreement = compare_with_torch(temporary, trained)
     rows = [[str(out), precision, size, trained.scene.height, trained.scene.width, agreement.psnr]]
     logger.info(format_table(["file", "precision", "bytes", "height", "width", "dB to torch"], rows))
     logger.info("largest difference to torch: %.2e", agreement.largest)
@@ -64,7 +65,8 @@ def import_ngp_pl(input: Path, out: Path, radius: float = BLENDER_RADIUS, force:
     """
     refuse_overwrite(out, force)
     trained = import_file(input, radius)
-    write_checkpoint(trained, out)
+    with new_file(out, force) as temporary:
+        write_checkpoint(trained, temporary)
     logger.info(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))
 
 
@@ -77,8 +79,8 @@ def export_ngp_pl(input: Path, out: Path, padding: Literal[8, 16] = 16, force: b
         padding: Rows that tiny-cuda-nn pads output layers to: 16, or 8 for old builds on old GPUs.
         force: Overwrite ``out``.
     """
-    refuse_overwrite(out, force)
-    export_file(read_artifact(input), out, padding)
+    with new_file(out, force) as temporary:
+        export_file(read_artifact(input), temporary, padding)
     logger.info(format_table(["checkpoint", "bytes"], [[str(out), out.stat().st_size]]))
 
 
@@ -112,7 +114,8 @@ def import_nerf_pytorch(
     white = 1.0 if background == "white" and scene.has_alpha else 0.0
     sampler = HierarchicalSampler(n_samples, n_importance, lindisp, cascades=1 if scene.ndc else 2)
     trained = import_nerf(input, SceneInfo.from_scene(scene, (white, white, white)), sampler)
-    write_checkpoint(trained, out)
+    with new_file(out, force) as temporary:
+        write_checkpoint(trained, temporary)
     logger.info(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))
 
 
@@ -128,6 +131,6 @@ def export_nerf_pytorch(input: Path, out: Path, step: int = LAST_STEP, force: bo
         step: Training steps that nerf-pytorch shall count from.
         force: Overwrite ``out``.
     """
-    refuse_overwrite(out, force)
-    export_nerf(read_artifact(input), out, step)
+    with new_file(out, force) as temporary:
+        export_nerf(read_artifact(input), temporary, step)
     logger.info(format_table(["checkpoint", "bytes"], [[str(out), out.stat().st_size]]))

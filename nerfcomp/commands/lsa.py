@@ -46,6 +46,7 @@ from nerfcomp.evaluation.report import format_table, mean_result
 from nerfcomp.evaluation.views import ThinnedReader, evaluate_views, some_views
 from nerfcomp.exchange.loading import load_start
 from nerfcomp.exchange.nerf_pytorch import usual_distances
+from nerfcomp.files import claim_folder
 from nerfcomp.modules import LSAModule
 from nerfcomp.optim import StepDecay
 from nerfcomp.rate_control.allocator import Allocator
@@ -57,7 +58,7 @@ from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 logger = logging.getLogger("compress")
 _SEARCH_ITERATIONS = 300  # of tuning, before a QP is judged
 _HELD_VIEWS = 4
-_VAL_HOLD = {"blender": 25, "llff": 8}  # every so-manieth training view is held back from tuning
+_VAL_HOLD = {"blender": 25, "llff": 8}  # every n-th training view is held back from tuning
 
 
 def lsa(
@@ -110,7 +111,7 @@ def lsa(
         target_bytes: Search the finest quality whose file is at most this large, instead of taking ``qp``.
         max_psnr_drop: Search the coarsest quality that loses at most this many dB on views held back from tuning.
         downscale: Divide the images' width and height by this; 2 for blender, 8 for llff when absent.
-        test_stride: Measure every so-manieth row and column of held-back and test views; 1 measures all of them.
+        test_stride: Measure every n-th row and column of held-back and test views; 1 measures all of them.
         movie_frames: Frames of a film; 0 for no films.
         movie_scale: Size of films relative to the images.
         disparity: Write films of the disparity, too.
@@ -136,7 +137,10 @@ def open_run(given: Mapping[str, Any]) -> "LSARun":
     if given["target_bytes"] is not None and given["max_psnr_drop"] is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
     options = LSAOptions(**{key: given[key] for key in LSAOptions._fields})
-    run = LSARun(given["out"] / run_name(options, datetime.now()), options)
+    name, parent = run_name(options, datetime.now()), given["out"]
+    run = LSARun(parent / name, options)
+    number = claim_folder(parent, lambda number: f"{name}_{number}" if number else name)
+    run.folder = parent / (f"{name}_{number}" if number else name)
     write_options(run.folder, options)
     return run
 

@@ -9,7 +9,7 @@ from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.evaluation.complexity import frame_milliseconds
 from nerfcomp.evaluation.report import format_table
-from nerfcomp.files import refuse_overwrite
+from nerfcomp.files import new_file, refuse_overwrite
 from nerfcomp.rate_control.slimming import slim as slim_trained
 
 logger = logging.getLogger("compress")
@@ -31,7 +31,8 @@ def slim(input: Path, out: Path, keep: float = 0.5, multiple: int = 8, views: in
     refuse_overwrite(out, force)
     whole = of_kind(read_artifact(input), LightFieldArtifact, "Slimming takes")
     small = slim_trained(whole, keep, views, multiple)
-    write_checkpoint(small, out)
+    with new_file(out, force) as temporary:
+        write_checkpoint(small, temporary)
     rows = []
     for name, trained in ((input, whole), (out, small)):
         parameters = sum(parameter.numel() for parameter in trained.field.parameters())

@@ -53,6 +53,15 @@ def test_checkpoint_of_another_run_does_not_choose_the_folder(tmp_path: Path) ->
     assert Path(chosen.log_dir).name == "mine"
 
 
+def test_runs_started_together_get_a_folder_each(tmp_path: Path) -> None:
+    loggers = [RunLogger("tiny", str(tmp_path / "runs")) for _ in range(4)]
+    assert {logger.version for logger in loggers} == {0}  # all have looked before any of them writes
+    for logger in loggers:
+        logger.experiment.close()
+    assert [Path(logger.log_dir).name for logger in loggers] == [f"version_{n}" for n in range(4)]
+    assert all(list(Path(logger.log_dir).glob("events*")) for logger in loggers)
+
+
 def test_dry_run_writes_nothing(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     main(["fit", "--config", str(config), "--trainer.fast_dev_run=true", "--model.record=null"])

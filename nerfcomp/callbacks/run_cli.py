@@ -1,0 +1,71 @@
+"""The command line of ``train.py``: LightningCLI without what a file from elsewhere could run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import set_parsing_settings
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from nerfcomp.artifacts.checkpoint import load_file
+from nerfcomp.artifacts.runs import find_checkpoint
+from nerfcomp.callbacks.progress import RunProgressBar
+from nerfcomp.callbacks.run_folder import RunLogger
+from nerfcomp.errors import CheckpointError, SettingsError
+
+_CHOSEN_BY_LIGHTNING = ("last", "best", "hpc")
+_REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")  # any scheme of fsspec, chained ones too
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI that resumes a run in its own folder and shows its own progress bar unless told not to.
+
+    A new run gets a new folder. With ``--ckpt_path`` of a run of the same name, ``fit`` goes on in that run's folder
+    and ``test`` puts its results there. ``--ckpt_path`` takes the folder or the name of a run, too.
+
+    Checkpoints and configurations are files of this machine. Of a checkpoint, tensors and plain values are loaded;
+    the hyper-parameters in it, which Lightning would take for class paths and arguments to build, never reach the
+    configuration.
+    """
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Read configurations from files of this machine only; Lightning opens those of any URL."""
+        set_parsing_settings(config_read_mode_fsspec_enabled=False)
+        return super().init_parser(**kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        """In the place of Lightning's, which merges the hyper-parameters of a checkpoint into the configuration.
+
+        Raises:
+            CheckpointError: The checkpoint is remote, missing, damaged, or of anything but tensors and plain values.
+            SettingsError: Pickled code was asked for.
+        """
+        if not self.config.get("subcommand"):
+            return
+        options = self.config[self.config.subcommand]
+        if options.get("weights_only") is False:
+            raise SettingsError("weights_only is false, but pickled code is never loaded. Leave the option out.")
+        options.weights_only = True
+        checkpoint = options.get("ckpt_path")
+        if checkpoint is None or checkpoint in _CHOSEN_BY_LIGHTNING:
+            return
+        if _REMOTE.match(str(checkpoint)):
+            raise CheckpointError(f"{checkpoint} is remote; only files of this machine are read. Download it first.")
+        options.ckpt_path = str(find_checkpoint(checkpoint))
+        load_file(options.ckpt_path)
+
+    def before_instantiate_classes(self) -> None:
+        """Let ``--trainer.enable_progress_bar false`` win over our bar; Lightning would refuse the two together."""
+        options = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        if options.enable_progress_bar is False and options.callbacks:
+            bar = f".{RunProgressBar.__name__}"
+            options.callbacks = [callback for callback in options.callbacks if not callback.class_path.endswith(bar)]
+
+    def after_instantiate_classes(self) -> None:
+        """Settle the folder before the trainer opens it."""
+        checkpoint = self.config[self.subcommand].get("ckpt_path") if self.subcommand else None
+        if checkpoint is None or not Path(checkpoint).is_file():
+            return
+        for run_logger in self.trainer.loggers:
+            if isinstance(run_logger, RunLogger):
+                run_logger.continue_from(checkpoint)
