@@ -28,6 +28,7 @@ class SceneInfo(NamedTuple):
         distortion: OpenCV's k1, k2, p1, p2.
         poses: Camera-to-world of views that show the scene, twelve row-major values each; the first is the home view.
         pixel_centers: See `Scene`: whether the rays of ``intrinsics`` go through the centres of pixels.
+        to_world: See `Scene`; sixteen row-major values, or none.
     """
 
     aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -41,6 +42,7 @@ class SceneInfo(NamedTuple):
     distortion: tuple[float, float, float, float]
     poses: tuple[tuple[float, ...], ...]
     pixel_centers: bool = True
+    to_world: tuple[float, ...] | None = None
 
     @classmethod
     def from_scene(cls, scene: Scene, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> "SceneInfo":
@@ -59,6 +61,7 @@ class SceneInfo(NamedTuple):
             tuple(camera.distortion[0].tolist()),
             tuple(tuple(round(value, 6) for value in pose) for pose in camera.c2w.flatten(1).tolist()),
             bool(scene.pixel_centers),
+            None if scene.to_world is None else tuple(scene.to_world.double().flatten().tolist()),
         )
 
     @classmethod
@@ -68,11 +71,18 @@ class SceneInfo(NamedTuple):
         Raises:
             ValueError: A key is missing, unknown or holds something that cannot be rendered.
         """
-        values = {"pixel_centers": True, **values}
+        values = {"pixel_centers": True, "to_world": None, **values}
         if set(values) != set(cls._fields):
             raise ValueError(f"The scene needs exactly the keys {list(cls._fields)}, got {sorted(values)}.")
         aabb = torch.tensor(values["aabb"], dtype=torch.float64)
-        lengths = {"background": (3,), "intrinsics": (4,), "distortion": (4,), "poses": (len(values["poses"]), 12)}
+        lengths: dict[str, tuple[int, ...]] = {
+            "background": (3,),
+            "intrinsics": (4,),
+            "distortion": (4,),
+            "poses": (len(values["poses"]), 12),
+        }
+        if values["to_world"] is not None:
+            lengths["to_world"] = (16,)
         numbers = {key: torch.tensor(values[key], dtype=torch.float64) for key in lengths}
         sane = aabb.shape == (2, 3) and bool((aabb[1] > aabb[0]).all()) and bool(torch.isfinite(aabb).all())
         sane = sane and all(v.shape == lengths[k] and bool(torch.isfinite(v).all()) for k, v in numbers.items())
@@ -91,9 +101,9 @@ class SceneInfo(NamedTuple):
         return cls(**{**values, **tuples, "aabb": (corners[0], corners[1])})
 
     def to_json(self) -> dict[str, Any]:
-        """Values that `from_json` reads; the usual rays are not mentioned, as in files of before."""
-        values = self._asdict()
-        return {key: value for key, value in values.items() if key != "pixel_centers" or not value}
+        """Values that `from_json` reads; what is usual is not mentioned, as in files of before."""
+        usual = {"pixel_centers": True, "to_world": None}
+        return {key: value for key, value in self._asdict().items() if key not in usual or value != usual[key]}
 
     @property
     def camera(self) -> Camera:

@@ -2,6 +2,7 @@
 
 from nerfcomp.readers.blender import BlenderReader
 from nerfcomp.readers.blender_writer import write_blender
+from nerfcomp.readers.dtu import DTUReader
 from nerfcomp.readers.llff import LLFFReader
 from nerfcomp.readers.procedural import ProceduralReader
 from nerfcomp.readers.procedural_volume import ProceduralVolume
@@ -12,6 +13,7 @@ from nerfcomp.readers.volume import ValueRange, Volume, VolumeReader, slabs, val
 
 __all__ = [
     "BlenderReader",
+    "DTUReader",
     "LLFFReader",
     "PathKind",
     "ProceduralReader",

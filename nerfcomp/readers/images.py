@@ -24,6 +24,7 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
 MAX_PIXELS = 2**27  # of one image: twice the largest common sensor, half a gigabyte decoded
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
+_DARK = 127  # brightest value of a mask that means nothing is there
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -106,7 +107,9 @@ def read_header(path: Path) -> ImageHeader:
         return ImageHeader(image.height, image.width, has_alpha, wide)
 
 
-def load_images(files: Sequence[Path], height: int, width: int, downscale: int = 1) -> Pixels:
+def load_images(
+    files: Sequence[Path], height: int, width: int, downscale: int = 1, masks: Sequence[Path] | None = None
+) -> Pixels:
     """Decode images of one size.
 
     Args:
@@ -115,6 +118,7 @@ def load_images(files: Sequence[Path], height: int, width: int, downscale: int =
         width: Columns that every file must have.
         downscale: Average blocks of this many pixels squared; rows and columns that fill no block are cut off at the
             bottom and the right.
+        masks: C files of the same size whose bright pixels (above 127) are opaque, all others transparent.
 
     Returns:
         C images of ``height // downscale`` by ``width // downscale`` pixels.
@@ -126,7 +130,8 @@ def load_images(files: Sequence[Path], height: int, width: int, downscale: int =
     if not 1 <= downscale <= min(height, width):
         raise ValueError(f"images of {width}x{height} cannot be scaled down by {downscale}: choose 1 or a little more")
     headers = [read_header(file) for file in files]
-    for file, header in zip(files, headers):
+    every = (*files, *(masks or ()))
+    for file, header in zip(every, [*headers, *(read_header(file) for file in masks or ())]):
         if (header.height, header.width) != (height, width):
             raise SceneError(
                 f"{file} has {header.width}x{header.height} pixels where {width}x{height} are expected. All images of "
@@ -138,11 +143,28 @@ def load_images(files: Sequence[Path], height: int, width: int, downscale: int =
     rgba = np.empty((len(files), height // downscale, width // downscale, 4), np.uint8)
 
     def decode(view: int) -> None:
-        rgba[view] = area_average(decode_image(files[view], height, width), downscale)
+        pixels = decode_image(files[view], height, width)
+        if masks is not None:
+            pixels = with_mask(pixels, decode_image(masks[view], height, width))
+        rgba[view] = area_average(pixels, downscale)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(decode, range(len(files))))
-    return Pixels(torch.from_numpy(rgba), any(header.has_alpha for header in headers))
+    return Pixels(torch.from_numpy(rgba), masks is not None or any(header.has_alpha for header in headers))
+
+
+def with_mask(rgba: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make the pixels of an image transparent where a mask is dark.
+
+    Args:
+        rgba: (H, W, 4).
+        mask: (H, W, 4), of which the brightest channel counts.
+
+    Returns:
+        (H, W, 4), alpha 0 or 255.
+    """
+    opaque = np.where(mask[..., :3].max(-1, keepdims=True) > _DARK, 255, 0).astype(np.uint8)
+    return np.concatenate([rgba[..., :3], opaque], -1)
 
 
 def decode_image(path: Path, height: int, width: int) -> NDArray[np.uint8]:

@@ -38,6 +38,8 @@ class Views(NamedTuple):
         ndc: See :class:`Scene`.
         cascades: See :class:`Scene`.
         downscale: Area-average blocks of this many pixels squared.
+        masks: V files that show what is opaque; what images say of it themselves when absent.
+        to_world: See :class:`Scene`.
     """
 
     files: tuple[Path, ...]
@@ -50,6 +52,8 @@ class Views(NamedTuple):
     cascades: int = 1
     downscale: int = 1
     held: int = 0
+    masks: tuple[Path, ...] | None = None
+    to_world: Tensor | None = None
 
 
 class PosedImageReader(SceneReader):
@@ -86,12 +90,13 @@ class PosedImageReader(SceneReader):
         if split == "train":
             _report_held(self.root, views)
         files = [find_image(views.files[view]) for view in chosen]
-        pixels = load_images(files, views.camera.height, views.camera.width, views.downscale)
+        masks = None if views.masks is None else [views.masks[view] for view in chosen]
+        pixels = load_images(files, views.camera.height, views.camera.width, views.downscale, masks)
         camera = self._sized(select_views(views.camera, chosen), views.downscale)
         names = tuple(file.name for file in files)
         return Scene(
             pixels.rgba, camera, views.near, views.far, views.aabb, views.ndc, pixels.has_alpha, names, split,
-            views.cascades, self.pixel_centers,
+            views.cascades, self.pixel_centers, views.to_world,
         )  # fmt: skip
 
     def has(self, split: Split) -> bool:

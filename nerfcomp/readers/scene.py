@@ -40,6 +40,8 @@ class Scene(NamedTuple):
             scene with detail where cameras look; 1 for a single object.
         pixel_centers: The camera's rays go through the centres of the pixels that the images were taken with; otherwise
             through their top left corners, as nerf-pytorch's and nerf_pl's do: its principal point was moved.
+        to_world: (4, 4) float64, from the marched space to the world of the files, by scale, turn and shift; the same
+            space when absent.
     """
 
     images: Tensor
@@ -53,6 +55,7 @@ class Scene(NamedTuple):
     split: str
     cascades: int = 1
     pixel_centers: bool = True
+    to_world: Tensor | None = None
 
 
 class SceneReader(ABC):
