@@ -34,10 +34,14 @@ class RunLogger(TensorBoardLogger):
     @property
     def experiment(self) -> Any:
         """The writer of TensorBoard files; the first to ask claims the folder of a new run."""
-        if rank_zero_only.rank == 0 and not (self._chosen or self._claimed):
+        if self._first_process() and not (self._chosen or self._claimed):
             name, first = "version_{}".format, int(self.version)
             self._version, self._claimed = claim_folder(Path(self.root_dir), name, first), True
         return super().experiment
+
+    @staticmethod
+    def _first_process() -> bool:
+        return getattr(rank_zero_only, "rank", 0) == 0
 
     def continue_from(self, checkpoint: str | Path) -> bool:
         """Write on into the folder of the run that made ``checkpoint``, unless a version was asked for.
