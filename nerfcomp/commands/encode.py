@@ -4,11 +4,14 @@ import logging
 from pathlib import Path
 
 from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.nfc import fp32_bytes, read_nfc, write_nfc
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import find_checkpoint
+from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.codec import read_container
 from nerfcomp.codec import unwrap as nnc_streams
+from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table
 from nerfcomp.evaluation.views import mean_psnr, some_views
 from nerfcomp.files import atomic_write, new_file, refuse_overwrite
@@ -54,18 +57,50 @@ def encode(
     logger.info(format_table(["file", "bytes", "fp32 bytes", "ratio"], [[str(out), size, original, original / size]]))
 
 
-def decode(input: Path, out: Path, trust: bool = False, force: bool = False) -> None:
-    """Decode a .nfc file to a checkpoint that ``train.py test --ckpt_path`` and ``init_from`` read.
+def decode(
+    input: Path,
+    out: Path,
+    trust: bool = False,
+    force: bool = False,
+    region: list[int] | None = None,
+    resolution: list[int] | None = None,
+) -> None:
+    """Decode a .nfc file: to the values of a volume, or to a checkpoint that train.py reads.
 
     Args:
         input: The .nfc file.
-        out: Checkpoint to write.
+        out: File to write: ``.npy`` for the values of a volume, in their stored type; otherwise a checkpoint for
+            ``train.py test --ckpt_path`` and ``init_from``.
         trust: Run the native decoder without its protective child process.
         force: Overwrite ``out``.
+        region: Part of a volume, in voxels: ``[x0, x1, y0, y1, z0, z1]``, ends not included.
+        resolution: Points along x, y and z, from the first voxel to the last, instead of the voxels.
     """
     with new_file(out, force) as temporary:
-        write_checkpoint(read_nfc(input, trust), temporary)
-    logger.info(format_table(["file", "bytes", "checkpoint"], [[str(input), input.stat().st_size, str(out)]]))
+        decoded = read_nfc(input, trust)
+        if out.suffix == ".npy":
+            write_values(of_kind(decoded, VolumeArtifact, "Values are those of"), temporary, region, resolution)
+        elif region is None and resolution is None:
+            write_checkpoint(decoded, temporary)
+        else:
+            raise NerfcompError(f"{out} would be a checkpoint; a region and a resolution are for values, in a .npy file.")
+    logger.info(format_table(["file", "bytes", "decoded"], [[str(input), input.stat().st_size, str(out)]]))
+
+
+def write_values(trained: VolumeArtifact, out: Path, region: list[int] | None, resolution: list[int] | None) -> None:
+    """Write the values of a volume; arguments as of `decode`.
+
+    Raises:
+        NerfcompError: The region or the resolution is impossible.
+    """
+    if len(region or [0] * 6) != 6 or len(resolution or [0] * 3) != 3:
+        raise NerfcompError("A region is six numbers, [x0, x1, y0, y1, z0, z1]; a resolution three.")
+    part = None if region is None else tuple(slice(*region[2 * axis : 2 * axis + 2]) for axis in range(3))
+    try:
+        axes = trained.info.axes(part, None if resolution is None else tuple(resolution))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise NerfcompError(str(error)) from error
+    trained.write_npy(out, axes)
 
 
 def unwrap(input: Path, out: Path) -> None:

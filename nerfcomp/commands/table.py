@@ -20,7 +20,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
         "encode": Command("encode:encode", "Encode a checkpoint as a .nfc file."),
         "decode": Command(
             "encode:decode",
-            "Decode a .nfc file to a checkpoint that ``train.py test --ckpt_path`` and ``init_from`` read.",
+            "Decode a .nfc file: to the values of a volume, or to a checkpoint that train.py reads.",
         ),
         "info": Command("info:info", "Show what a .nfc file holds, without decoding it."),
         "unwrap": Command(

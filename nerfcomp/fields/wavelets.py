@@ -103,7 +103,8 @@ def along_axes(matrix: Tensor, cube: Tensor) -> Tensor:
     [[[[8.0]]]]
     """
     for axis in (1, 2, 3):
-        cube = (cube.movedim(axis, -1) @ matrix.t()).movedim(-1, axis)
+        rows: Tensor = torch.matmul(cube.movedim(axis, -1), matrix.t())
+        cube = rows.movedim(-1, axis)
     return cube
 
 
@@ -118,7 +119,8 @@ def join_bands(low: Tensor, details: Tensor) -> Tensor:
     """Undo `split_bands`."""
     size = low.shape[-1]
     bands = torch.cat([low.unsqueeze(1), details], dim=1).unflatten(1, (2, 2, 2))
-    return bands.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(low), 2 * size, 2 * size, 2 * size)
+    out: Tensor = bands.permute(0, 1, 4, 2, 5, 3, 6).reshape(len(low), 2 * size, 2 * size, 2 * size)
+    return out
 
 
 def decompose(grid: Tensor, wavelet: Wavelet, border: Border) -> list[Tensor]:
