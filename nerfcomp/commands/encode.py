@@ -83,7 +83,9 @@ def decode(
         elif region is None and resolution is None:
             write_checkpoint(decoded, temporary)
         else:
-            raise NerfcompError(f"{out} would be a checkpoint; a region and a resolution are for values, in a .npy file.")
+            raise NerfcompError(
+                f"{out} would be a checkpoint; a region and a resolution are for values, in a .npy file."
+            )
     logger.info(format_table(["file", "bytes", "decoded"], [[str(input), input.stat().st_size, str(out)]]))
 
 
