@@ -31,7 +31,8 @@ def face_normals(mesh: Mesh) -> Float:
     [[0.0, 0.0, 1.0]]
     """
     a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
-    return np.cross(b - a, c - a)
+    normals: Float = np.cross(b - a, c - a)
+    return normals
 
 
 def vertex_normals(mesh: Mesh) -> Float:
@@ -41,7 +42,8 @@ def vertex_normals(mesh: Mesh) -> Float:
     for axis in range(3):
         for corner in range(3):
             total[:, axis] += np.bincount(mesh.faces[:, corner], normals[:, axis], len(total))
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+    unit: Float = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+    return unit
 
 
 def kept_faces(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:

@@ -1,8 +1,8 @@
 """Triangle meshes of level sets: marching cubes block by block, only where there can be something.
 
 Notation of this file: a grid of ``R^3`` cells over a box; a block is ``B^3`` of them. Positions on the grid count
-cells from the corner of the box. Source of the cubes: Lewiner et al., "Efficient Implementation of Marching Cubes' Cases
-with Topological Guarantees" (2003), as scikit-image has it.
+cells from the corner of the box. Source of the cubes: Lewiner et al., "Efficient Implementation of Marching Cubes'
+Cases with Topological Guarantees" (2003), as scikit-image has it.
 """
 
 from collections.abc import Callable, Iterator
