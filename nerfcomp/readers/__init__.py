@@ -9,7 +9,8 @@ from nerfcomp.readers.procedural_volume import ProceduralVolume
 from nerfcomp.readers.pseudo import PseudoReader
 from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
 from nerfcomp.readers.transforms import TransformsReader
-from nerfcomp.readers.volume import ValueRange, Volume, VolumeReader, slabs, value_range
+from nerfcomp.readers.volume import ValueRange, Volume, VolumeReader, slabs, stored_slabs, value_range
+from nerfcomp.readers.volume_files import VolumeHints, volume_reader
 
 __all__ = [
     "BlenderReader",
@@ -25,8 +26,11 @@ __all__ = [
     "TransformsReader",
     "ValueRange",
     "Volume",
+    "VolumeHints",
     "VolumeReader",
     "slabs",
+    "stored_slabs",
     "value_range",
+    "volume_reader",
     "write_blender",
 ]

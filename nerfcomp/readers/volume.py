@@ -16,7 +16,8 @@ class Volume(NamedTuple):
     """A scalar on a regular lattice.
 
     Attributes:
-        values: (X, Y, Z) array or memory map in the type that is stored; any integer or float type of numpy.
+        values: (X, Y, Z) array or memory map in the type that is stored: integers or floats of at most 64 bits, in
+            either byte order and with any strides.
         spacing: Distance between neighbouring voxels along x, y and z, in physical units.
         origin: Physical position of voxel (0, 0, 0).
         name: What the values are, as in ``density``.
@@ -79,15 +80,32 @@ def value_range(values: NDArray[Any], source: str = "The volume") -> ValueRange:
     ValueRange(low=0.0, high=7.0)
     """
     low, high = np.inf, -np.inf
-    for part in slabs(values.shape):
+    for part in stored_slabs(values):
         least, most = float(values[part].min()), float(values[part].max())
         if not np.isfinite(least) or not np.isfinite(most):
-            raise VolumeError(f"{source} {_not_finite(values[part], part.start)}. Replace such values first.")
+            raise VolumeError(f"{source} {_not_finite(values, part)}. Replace such values first.")
         low, high = min(low, least), max(high, most)
     return ValueRange(low, high)
 
 
-def _not_finite(slab: NDArray[Any], start: int) -> str:
+def stored_slabs(values: NDArray[Any], limit: int = SLAB_BYTES) -> Iterator[tuple[slice, ...]]:
+    """Cut an array across the axis that is stored slowest, so that a walk through a memory map reads it once.
+
+    Args:
+        values: (X, Y, Z) array or memory map.
+        limit: Largest slab in bytes as float64.
+
+    Yields:
+        Indices of (x, y, z) parts of ``values``.
+    """
+    axis = int(np.argmax(np.abs(values.strides)))
+    others = tuple(size for i, size in enumerate(values.shape) if i != axis)
+    for part in slabs((values.shape[axis], *others), limit):
+        yield tuple(part if i == axis else slice(None) for i in range(values.ndim))
+
+
+def _not_finite(values: NDArray[Any], part: tuple[slice, ...]) -> str:
     """Say which value is not finite, and where the first one is."""
-    x, y, z = (int(i) for i in np.argwhere(~np.isfinite(slab))[0])
-    return f"holds the value {slab[x, y, z]} at voxel ({x + start}, {y}, {z}), which no network can learn"
+    place = np.argwhere(~np.isfinite(values[part]))[0] + [cut.start or 0 for cut in part]
+    x, y, z = (int(i) for i in place)
+    return f"holds the value {values[x, y, z]} at voxel ({x}, {y}, {z}), which no network can learn"
