@@ -30,6 +30,7 @@ from nerfcomp.codec import (
     step_size,
     write_container,
 )
+from nerfcomp.codec.container import TENSORS
 from nerfcomp.compression import plain_parameters
 from nerfcomp.errors import ContainerError
 
@@ -119,12 +120,12 @@ def encode_artifact(
     """
     if trained.for_coding() is not trained:
         raise ValueError(f"This {trained.kind} is not in the form that is coded: call `for_coding` on it first.")
-    sections = sections_of(trained.field)
+    sections, own = sections_of(trained.field), plain_parameters(trained.field)
     tensors: dict[str, np.ndarray | Quantized] = {}
     storage: dict[str, Storage] = {}
     for name, quantized in quantize_parameters(allocation, coded_tensors(trained.field)).items():
         tensors[name] = quantized
-        storage[name] = Storage(sections[name], allocation.qp[name])
+        storage[name] = Storage(sections[name], allocation.qp[name], folds=name not in own)
     for name, value in trained.exact_tensors().items():
         tensors[name] = value.cpu().numpy()
         storage[name] = Storage(name)
@@ -145,6 +146,10 @@ def decode_artifact(container: Container, trust: bool = False) -> Artifact:
     Raises:
         ContainerError: The file does not hold exactly the tensors that its field needs.
     """
+    if container.header.get("kind") == TENSORS:
+        raise ContainerError(
+            "The file holds tensors of a module that it does not name: `nerfcomp.decode` returns them."
+        )
     trained = rebuild(container.header).replace(qp=None)
     expected = {name: tuple(parameter.shape) for name, parameter in trained.field.named_parameters()}
     promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}

@@ -93,9 +93,30 @@ class RadianceFieldArtifact(SceneArtifact):
         stop = self.sampler.least_transmittance
         return render_image(self.field.shade, rays, self._middles, background.to(self.device), early_stop=stop)
 
+    def trace(self, rays: Rays, background: Tensor | None = None) -> Rendered:
+        """Render some rays together with what their pixels are made of, all samples at once, without gradients.
+
+        Args:
+            rays: N rays, on any device.
+            background: As for `render`.
+
+        Returns:
+            As of `render`, with the samples that light reaches, and their weights.
+        """
+        if background is None:
+            background = torch.tensor(self.scene.background)
+        rays = Rays(*(part.to(self.device) for part in rays))
+        with torch.no_grad():
+            samples = visible_samples(self._middles(rays), rays.viewdirs, self.field.alpha)
+            return render(self.field.shade, rays, samples, background.to(self.device))
+
+    def rays(self, camera: Camera, view: int = 0) -> Rays:
+        """The rays of all pixels of one view, between the distances of the scene."""
+        return image_rays(camera, view, self.scene.near, self.scene.far, self.scene.ndc)
+
     def draw(self, camera: Camera, background: Tensor | None = None) -> Rendered:
         """Draw one view; see `SceneArtifact.draw`."""
-        return self.render(image_rays(camera, 0, self.scene.near, self.scene.far, self.scene.ndc), background)
+        return self.render(self.rays(camera), background)
 
     def draw_batch(self, batch: RayBatch) -> Rendered:
         """Render the rays of a whole view."""

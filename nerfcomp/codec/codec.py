@@ -25,11 +25,14 @@ class Storage(NamedTuple):
         qp: Quantization parameter of an NNC tensor; None keeps every value: 4-D bool grids as ``bits``, one to a
             section, everything else ``raw``.
         dependent: Quantize with the 8-state trellis (NNC tensors only).
+        folds: Of a tensor ``X.weight_scaling`` beside ``X.weight``: it is the local scaling of that weight, which
+            decoders multiply it into; otherwise a tensor like any other that comes back under its name.
     """
 
     section: str
     qp: int | None = None
     dependent: bool = True
+    folds: bool = True
 
 
 def encode(tensors: Mapping[str, np.ndarray | Quantized], storage: Mapping[str, Storage]) -> tuple[Section, ...]:
@@ -120,24 +123,27 @@ def _kind(value: np.ndarray | Quantized, storage: Storage) -> str:
 def _encode_quantized(
     name: str, group: Mapping[str, np.ndarray | Quantized], storage: Mapping[str, Storage]
 ) -> Section:
+    named = [name for name in group if name.endswith(SCALING) and not storage[name].folds]
+    unscaled = [name.removesuffix(SCALING) for name in named]
     specs = []
-    for tensor in decoded_names(group):
+    for tensor in decoded_names(group, unscaled):
         value = group[tensor]
         array = np.atleast_1d(value.levels if isinstance(value, Quantized) else value)
         floating = isinstance(value, Quantized) or array.dtype.kind == "f"
         specs.append(TensorSpec(tensor, "float32" if floating else "int32", array.shape))
     qps = {tensor: storage[tensor].qp or 0 for tensor in group}
     dependent = {tensor: storage[tensor].dependent for tensor in group}
-    return Section(name, "nnc", encode_nnc(group, qps, dependent), tuple(specs))
+    return Section(name, "nnc", encode_nnc(group, qps, dependent, unscaled), tuple(specs))
 
 
-def decoded_names(names: Collection[str]) -> list[str]:
+def decoded_names(names: Collection[str], unscaled: Collection[str] = ()) -> list[str]:
     """Names that come out of a section of these tensors, in coded order: a local scaling is folded into its weight.
 
     >>> decoded_names(["a.weight", "a.weight_scaling", "a.bias"])
     ['a.bias', 'a.weight']
     """
-    return [name for unit in coded_units(list(names)) for name in unit if len(unit) == 1 or not name.endswith(SCALING)]
+    units = coded_units(list(names), unscaled)
+    return [name for unit in units for name in unit if len(unit) == 1 or not name.endswith(SCALING)]
 
 
 def _encode_bits(name: str, group: Mapping[str, np.ndarray]) -> Section:

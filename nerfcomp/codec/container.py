@@ -9,9 +9,9 @@ Layout, integers little-endian::
     16      H      header: JSON, UTF-8, keys sorted, no spaces
     16+H    ...    the sections one after another, in the order and with the lengths that the header lists
     end-32  32     SHA-256 of everything before it
-
-The header holds ``field`` (``class_path`` in ``nerfcomp.fields`` and ``init_args``), ``sections`` (kind, name, bytes
-and the tensors inside) and whatever else the writer adds: rendering values, provenance.
+The header holds ``field`` (``class_path`` in ``nerfcomp.fields`` and ``init_args``), or ``"kind": "tensors"`` where a
+file holds tensors of a module that this program does not know; ``sections`` (kind, name, bytes and the tensors
+inside); and whatever else the writer adds: rendering values, provenance.
 
 Notation: a *section* is a run of bytes of one *kind*: ``nnc`` (an NNC bitstream), ``bits`` (an occupancy grid),
 ``raw`` (little-endian arrays).
@@ -34,6 +34,7 @@ MAX_SECTIONS = 4096
 MAX_ELEMENTS = 2**27
 MAX_FILE = 2**31
 ITEM_BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+TENSORS = "tensors"  # what the header's ``kind`` says of a file without a field
 KIND_DTYPES = {"nnc": {"float32", "int32"}, "bits": {"bool"}, "raw": set(ITEM_BYTES)}
 _PREFIX = struct.Struct("<8sII")
 _DIGEST = 32
@@ -78,7 +79,7 @@ def to_bytes(container: Container) -> bytes:
     """Serialize a container.
 
     Args:
-        container: Its header must hold ``field``; ``sections`` is added here.
+        container: Its header must hold ``field`` or ``kind``; ``sections`` is added here.
 
     Returns:
         The whole file, identical for identical content.
@@ -128,7 +129,7 @@ def from_bytes(data: bytes, classes: Collection[str] | None = None, max_elements
     """
     length = _checked_frame(data)
     header = load_header(data[_PREFIX.size : _PREFIX.size + length])
-    _check_field(header.get("field"), classes)
+    _check_kind(header, classes)
     table = header.pop("sections", None)
     if not isinstance(table, list) or len(table) > MAX_SECTIONS:
         raise ContainerError(f"The header must list up to {MAX_SECTIONS} sections; the file cannot be used.")
@@ -217,6 +218,17 @@ def _checked_frame(data: bytes) -> int:
     if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
         raise ContainerError("The file is damaged: its SHA-256 does not match; copy or encode it again.")
     return int(length)
+
+
+def _check_kind(header: Mapping[str, Any], classes: Collection[str] | None) -> None:
+    """Check what the file says it is of: a field, or tensors alone."""
+    if header.get("kind") == TENSORS and "field" not in header:
+        return
+    if "kind" in header:
+        raise ContainerError(
+            f"The file is of kind {str(header['kind'])[:80]!r}; known is {TENSORS!r}, without a field."
+        )
+    _check_field(header.get("field"), classes)
 
 
 def _check_field(field: Any, classes: Collection[str] | None) -> None:

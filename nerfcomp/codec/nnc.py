@@ -10,7 +10,7 @@ unit for each tensor or block); a *block* is a weight with its local scaling and
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ def encode_nnc(
     tensors: Mapping[str, np.ndarray | Quantized],
     qp: int | Mapping[str, int] = -32,
     dependent: bool | Mapping[str, bool] = True,
+    unscaled: Collection[str] = (),
 ) -> bytes:
     """Code named tensors into one NNC bitstream that any conforming decoder reads.
 
@@ -51,6 +52,7 @@ def encode_nnc(
             int32), a :class:`Quantized` is coded as it is.
         qp: One quantization parameter, or one for each of the float arrays by name.
         dependent: Use dependent quantization for the float arrays: for all, or by name.
+        unscaled: Weights whose ``X.weight_scaling`` only happens to have this name, and is coded like any other tensor.
 
     Returns:
         The bitstream; the same bytes for the same input.
@@ -69,7 +71,7 @@ def encode_nnc(
     for name in tensors:
         _check_name(name)
     places = {name: place for place, name in enumerate(tensors)}
-    for names in coded_units(list(tensors)):
+    for names in coded_units(list(tensors), unscaled):
         coded = []
         for name in names:
             own_qp = qp.get(name) if isinstance(qp, Mapping) else qp
@@ -81,11 +83,12 @@ def encode_nnc(
     return bytes(stream)
 
 
-def coded_units(names: Sequence[str]) -> list[tuple[str, ...]]:
+def coded_units(names: Sequence[str], unscaled: Collection[str] = ()) -> list[tuple[str, ...]]:
     """Group tensors into data units.
 
     Args:
         names: All tensors of one stream.
+        unscaled: Weights without local scaling, whatever stands beside them.
 
     Returns:
         For each unit, at the place of its weight, the names in the order in which the unit codes them: the local
@@ -94,11 +97,13 @@ def coded_units(names: Sequence[str]) -> list[tuple[str, ...]]:
 
     >>> coded_units(["a.weight", "a.bias", "a.weight_scaling", "b.weight", "b.bias"])
     [('a.weight_scaling', 'a.bias', 'a.weight'), ('b.weight',), ('b.bias',)]
+    >>> coded_units(["a.weight", "a.weight_scaling"], unscaled=["a.weight"])
+    [('a.weight',), ('a.weight_scaling',)]
     """
     known = set(names)
     blocks = {}
     for name in names:
-        if name.endswith("weight") and name + SCALING in known:
+        if name.endswith("weight") and name + SCALING in known and name not in unscaled:
             bias = name.removesuffix("weight") + "bias"
             blocks[name] = (name + SCALING, *([bias] if bias in known else []), name)
     inside = {name for block in blocks.values() for name in block}

@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "exchange:export_onnx",
             "Write a student as one ONNX graph from the pose of a camera to its picture.",
         ),
+        "mesh": Command("mesh:mesh", "Write the surface of a field as a coloured mesh: .glb, .ply or .obj."),
         "export nerf-pytorch": Command(
             "exchange:export_nerf_pytorch", "Turn a checkpoint or .nfc file of ours into a .tar of nerf-pytorch."
         ),

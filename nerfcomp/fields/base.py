@@ -4,6 +4,7 @@ Notation: ``x`` is a position in the marched space (world units, or NDC for forw
 direction in world axes, ``dt`` the length of a sample's interval, ``M`` the number of samples.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -84,6 +85,21 @@ class RadianceField(Field):
     def steers(self, name: str) -> bool:
         """Whether the parameter of this name says only where the field is evaluated, and is not seen in the picture."""
         return False
+
+    def solidity(self, x: Tensor) -> Tensor:
+        """What grows (M,) from outside to inside at positions (M, 3): a surface is where it has one value."""
+        return self.density(x)
+
+    def surface_level(self) -> float:
+        """Value of `solidity` at the surface, unless a person chooses another one.
+
+        Of densities: that of which a hundredth of the box's width lets half of the light through.
+        """
+        return math.log(2.0) * 100 / float((self.aabb[1] - self.aabb[0]).max())
+
+    def steepest(self) -> float | None:
+        """Most that `solidity` changes per unit of length; unknown of densities."""
+        return None
 
     def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
         """Opacity and colour of samples at positions (M, 3), seen along (M, 3), of length (M,)."""

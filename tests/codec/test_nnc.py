@@ -208,6 +208,15 @@ def test_scales_are_folded_by_plain_nncodec_as_by_ours(dependent: bool, monkeypa
         np.testing.assert_array_equal(theirs[name], value)
 
 
+def test_a_name_alone_makes_no_local_scaling(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = {"a.weight": np.ones((3, 2), np.float32), "a.weight_scaling": np.full(3, 4.0, np.float32)}
+    stream = encode_nnc(tensors, -24, unscaled=["a.weight"])
+    theirs = nncodec_package(monkeypatch).decompress(bytearray(stream), reconstruct_lsa=True)
+    for decoded in (decode_nnc(stream), theirs):
+        assert list(decoded) == list(tensors)
+        assert decoded["a.weight"].max() == 1.0 and decoded["a.weight_scaling"].max() == 4.0
+
+
 def test_blocks_are_those_of_nncodec(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors, qps = layers(), layer_qps()
     blocks = {name: name.split(".")[0] if name[0] != "d" else None for name in tensors}

@@ -1,0 +1,159 @@
+"""Surfaces of trained fields as coloured triangle meshes, for Blender and viewers of glTF."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import max_pool3d
+
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.errors import MissingExtraError, NerfcompError
+from nerfcomp.geometry.cameras import project
+from nerfcomp.geometry.meshes import Mesh, kept_faces, largest_component, moved, vertex_normals
+from nerfcomp.readers.scene import Scene
+from nerfcomp.rendering.emptiness import occupied_at
+from nerfcomp.rendering.level_set import LevelSet, extract_mesh
+
+SUFFIXES = (".glb", ".ply", ".obj")
+_CHUNK = 2**16
+
+
+class MeshOptions(NamedTuple):
+    """How a mesh is made.
+
+    Attributes:
+        resolution: Cells along every axis of the scene's box.
+        level: Value of the field at the surface; the field's own when absent.
+        parts: Keep everything (``all``) or the connected part of the largest area (``largest``).
+        world: Lengths are those of the world that the scene came from, not of the space in which it is marched.
+    """
+
+    resolution: int = 256
+    level: float | None = None
+    parts: str = "largest"
+    world: bool = True
+
+
+def field_mesh(
+    trained: RadianceFieldArtifact, options: MeshOptions = MeshOptions(), scene: Scene | None = None
+) -> Mesh:
+    """Make the mesh of a field.
+
+    Args:
+        trained: The field.
+        options: How.
+        scene: Views whose masks cut away what they do not show.
+
+    Returns:
+        The mesh, with colours.
+
+    Raises:
+        NerfcompError: There is no surface, or the field lives in normalised device coordinates.
+    """
+    if trained.scene.ndc:
+        raise NerfcompError("Forward-facing fields in normalised device coordinates have no mesh in the world.")
+    field = trained.field
+    with trained.evaluating():
+        level = field.surface_level() if options.level is None else options.level
+        surface = LevelSet(field.solidity, level, field.steepest(), _allowed(trained))
+        mesh = extract_mesh(surface, field.aabb, options.resolution)
+        if not len(mesh.faces):
+            raise NerfcompError(f"The field has no surface at {level:g}. Choose another --level.")
+        mesh = mesh if scene is None else masked(mesh, scene)
+        mesh = largest_component(mesh) if options.parts == "largest" else mesh
+        mesh = mesh._replace(colors=_colors(trained, mesh))
+    to_world = trained.scene.to_world
+    return mesh if to_world is None or not options.world else moved(mesh, np.reshape(to_world, (4, 4)))
+
+
+def masked(mesh: Mesh, scene: Scene, margin: int = 2, least_views: int = 1) -> Mesh:
+    """Cut away faces that the masks of a scene show to be empty.
+
+    A vertex goes when it falls outside of the masks of ``least_views`` views that have it in their picture.
+
+    Args:
+        mesh: In the space of the scene.
+        scene: Views with alpha.
+        margin: Pixels by which masks are widened.
+        least_views: See above.
+
+    Returns:
+        What is left.
+    """
+    points = torch.from_numpy(mesh.vertices).float()
+    against = torch.zeros(len(points))
+    size = 2 * margin + 1
+    for view, image in enumerate(scene.images):
+        mask = torch.nn.functional.max_pool2d((image[None, ..., 3] > 0).float(), size, 1, margin)[0] > 0
+        seen = project(scene.camera, torch.full((len(points),), view), points)
+        x, y = seen.x.round().long(), seen.y.round().long()
+        inside = (seen.depth > 0) & (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+        against[inside] += (~mask[y[inside], x[inside]]).float()
+    keep = (against < least_views).numpy()[mesh.faces].all(1)
+    return kept_faces(mesh, keep)
+
+
+def write_mesh(mesh: Mesh, path: Path) -> None:
+    """Write a mesh as glTF (.glb), .ply or .obj, with the colours of its vertices.
+
+    Args:
+        mesh: With faces.
+        path: The file, whose suffix says the format; overwritten.
+
+    Raises:
+        NerfcompError: Another suffix.
+        MissingExtraError: trimesh is not installed.
+    """
+    if path.suffix not in SUFFIXES:
+        raise NerfcompError(f"Meshes are written as {', '.join(SUFFIXES)}; {path} is none of them.")
+    try:
+        import trimesh
+    except ImportError as error:
+        raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
+    shown = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False)
+    shown.vertex_normals = vertex_normals(mesh)
+    shown.export(path)
+
+
+def read_mesh(path: Path) -> Mesh:
+    """Read the triangles of a mesh file.
+
+    Raises:
+        NerfcompError: The file cannot be read.
+        MissingExtraError: trimesh is not installed.
+    """
+    try:
+        import trimesh
+    except ImportError as error:
+        raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
+    try:
+        found = trimesh.load(path, force="mesh", process=False)
+    except Exception as error:  # readers raise whatever the damage leads to
+        raise NerfcompError(f"{path} is not a mesh that can be read ({error}).") from error
+    colors = np.asarray(found.visual.vertex_colors)[:, :3] if found.visual.kind == "vertex" else None
+    return Mesh(np.asarray(found.vertices, np.float64), np.asarray(found.faces, np.int64), colors)
+
+
+def _allowed(trained: RadianceFieldArtifact) -> Callable[[Tensor], Tensor]:
+    """Where the occupancy, or a cell beside it, says that there can be something."""
+    wide = max_pool3d(trained.sampler.occupied.float(), 3, 1, 1) > 0
+    box = trained.field.aabb
+    return lambda x: occupied_at(x, wide, box, False)
+
+
+def _colors(trained: RadianceFieldArtifact, mesh: Mesh) -> NDArray[np.uint8]:
+    """Colours (V, 3) of the vertices, seen along their normals."""
+    box = trained.field.aabb
+    points = torch.from_numpy(mesh.vertices).to(box)
+    inward = -torch.from_numpy(vertex_normals(mesh)).to(box)
+    step = torch.full((len(points),), float((box[1] - box[0]).norm()) / 1024, device=box.device)
+    parts = [
+        trained.field.shade(x, d, dt).rgb
+        for x, d, dt in zip(*(torch.split(value, _CHUNK) for value in (points, inward, step)))
+    ]
+    rgb: NDArray[np.uint8] = (torch.cat(parts).clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return rgb
