@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.codec.quantizers import check_qp
+from nerfcomp.compression import baked_copy, describe_hooks, hooked_weights, needs_baking
 from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import Field, describe_field
 from nerfcomp.geometry.cameras import Camera
@@ -84,7 +85,8 @@ class Artifact(ABC):
     def describe(self) -> dict[str, Any]:
         """Say in JSON values how this is rebuilt, weights apart."""
         quantized = {} if self.qp is None else {"qp": self.qp}
-        return {"field": describe_field(self.field)._asdict(), **quantized}
+        hooks = describe_hooks(self.field)
+        return {"field": describe_field(self.field)._asdict(), **quantized, **({"hooks": hooks} if hooks else {})}
 
     def modules(self) -> dict[str, nn.Module]:
         """All that a checkpoint keeps the state of, by the prefix of its names there."""
@@ -110,12 +112,20 @@ class Artifact(ABC):
         """Make ready for pictures after the weights have changed."""
 
     def for_coding(self) -> Self:
-        """The same pictures from a network in the form in which its weights are coded."""
-        return self
+        """The same pictures from a network in the form in which its weights are coded.
+
+        Raises:
+            ValueError: A hook on a weight can be neither baked nor carried.
+        """
+        return self.replace(field=baked_copy(self.field, keep_carried=True)) if needs_baking(self.field) else self
+
+    def without_hooks(self) -> Self:
+        """The same pictures from plain weights, which are what hooks make of them, and no longer quantized."""
+        return self.replace(field=baked_copy(self.field), qp=None) if hooked_weights(self.field) else self
 
     def for_drawing(self) -> Self:
         """The same pictures from the fastest form of the network, which is not the one to encode."""
-        return self
+        return self.without_hooks()
 
     def field_as(self, cls: type[F], purpose: str) -> F:
         """The network, which must be of one class.

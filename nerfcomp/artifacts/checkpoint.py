@@ -6,6 +6,7 @@ one, ``sampler.``.
 """
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from torch import nn
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.kinds import rebuild
 from nerfcomp.artifacts.runs import find_checkpoint
-from nerfcomp.compression import LocalScaling
+from nerfcomp.compression import SCALING_HOOK
+from nerfcomp.descriptions import Description
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
 
 DESCRIPTION_KEY = "trained"
-_SCALE_KEY = ".parametrizations.weight.0.scale"  # of a layer with local scaling
+_FIELD, _SCALE_KEY = "field.", ".parametrizations.weight.0.scale"  # of files that do not describe their hooks
 _LIGHTNING_VERSION = "2.6.0"  # format that the keys below follow; Lightning migrates older ones
 
 
@@ -78,12 +80,23 @@ def read_checkpoint(path: str | Path) -> Artifact:
             f"{path} does not describe a trained field (its keys are {sorted(map(str, content))[:8]}). "
             "Give a checkpoint of `python train.py fit`; one of ngp_pl goes through `python compress.py import ngp-pl`."
         )
-    trained = rebuild(content[DESCRIPTION_KEY])
-    if any(key.endswith(_SCALE_KEY) for key in content["state_dict"]):
-        LocalScaling().attach(trained.field)
+    trained = rebuild({**content[DESCRIPTION_KEY], "hooks": described_hooks(content)})
     for prefix, module in trained.modules().items():
         load_weights(module, content["state_dict"], f"{prefix}.", path)
     return trained
+
+
+def described_hooks(content: Mapping[str, Any]) -> Any:
+    """What a checkpoint says of the hooks on its weights, see `describe_hooks`; not trusted.
+
+    Args:
+        content: The dictionary of a checkpoint that describes a trained field.
+    """
+    if "hooks" in content[DESCRIPTION_KEY]:
+        return content[DESCRIPTION_KEY]["hooks"]
+    layers = [key for key in content["state_dict"] if key.startswith(_FIELD) and key.endswith(_SCALE_KEY)]
+    names = [f"{key.removesuffix(_SCALE_KEY).removeprefix(_FIELD)}.weight" for key in layers]
+    return [Description(SCALING_HOOK, {"weights": names})._asdict()] if names else []
 
 
 def write_checkpoint(trained: Artifact, path: str | Path) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from nerfcomp.codec.nnc import SCALING
-from nerfcomp.compression import linear_layers, named_scales, plain_parameters
+from nerfcomp.compression import carried_factors, coded_weights, linear_layers, plain_parameters
 from nerfcomp.fields import Field
 
 SHARED_SECTION = "small"
@@ -27,14 +27,18 @@ def coded_tensors(field: Field) -> dict[str, Tensor]:
     """All trained tensors of a field by the names that a bitstream gives them, without gradients.
 
     Args:
-        field: With or without local scaling.
+        field: With or without hooks.
 
     Returns:
-        Parameters under their plain names; the scales of ``X.weight`` as ``X.weight_scaling``, (out,).
+        Parameters under their plain names, with the hooks that are baked into them; what hooks of ``X.weight`` carry
+        as ``X.weight_scaling``, (out,).
+
+    Raises:
+        ValueError: A hook can be neither baked nor carried.
     """
     tensors = {name: parameter.detach() for name, parameter in plain_parameters(field).items()}
-    scales = {f"{name}{SCALING}": scale.detach().reshape(-1) for name, scale in named_scales(field).items()}
-    return tensors | scales
+    scales = {f"{name}{SCALING}": factors for name, factors in carried_factors(field).items()}
+    return tensors | coded_weights(field) | scales
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -62,7 +66,8 @@ def sections_of(field: Field) -> dict[str, str]:
     tensors = coded_tensors(field)
     for name in tensors:
         layer = name.rpartition(".")[0]
-        group = layer.partition(".")[0] if layer in layers else name.removesuffix(".weight")
+        linear = f"{layer}.weight" in layers
+        group = layer.partition(".")[0] if linear else name.removesuffix(SCALING).removesuffix(".weight")
         groups.setdefault(group, []).append(name)
     sections: dict[str, str] = {}
     for group, names in groups.items():

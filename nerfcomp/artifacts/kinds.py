@@ -7,6 +7,7 @@ from nerfcomp.artifacts.artifact import Artifact, SceneArtifact, kind_of
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.volume import VolumeArtifact
+from nerfcomp.compression import attach_described
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import CheckpointError, ContainerError
 
@@ -50,7 +51,7 @@ def rebuild(description: Mapping[str, Any]) -> Artifact:
         description: From a file of unknown origin.
 
     Returns:
-        An artifact of the kind that its network is of, in evaluation mode.
+        An artifact of the kind that its network is of, in evaluation mode, with its hooks.
 
     Raises:
         ContainerError: A part is missing, a class is not ours, or its arguments do not fit.
@@ -63,7 +64,9 @@ def rebuild(description: Mapping[str, Any]) -> Artifact:
             raise ContainerError(
                 f"The file asks for the class {class_path!r}; only {known} of nerfcomp.fields may be built."
             )
-        return kind.rebuild(description)
+        trained = kind.rebuild(description)
+        attach_described(trained.field, description.get("hooks", []))
+        return trained
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ContainerError):
             raise

@@ -55,11 +55,13 @@ class LightFieldArtifact(SceneArtifact):
 
     def for_coding(self) -> Self:
         """The same pictures without batch normalisation, which the layers before it take over."""
-        return self.replace(field=self.field.folded()) if self.field.batch_norm else self
+        return (
+            self.replace(field=self.without_hooks().field.folded()) if self.field.batch_norm else super().for_coding()
+        )
 
     def for_drawing(self) -> Self:
         """The same pictures by the fewest layers; see `LightField.merged`."""
-        return self.replace(field=self.field.merged())
+        return self.replace(field=self.without_hooks().field.merged())
 
     def multiplications(self) -> Multiplications:
         """What the convolutions of one picture multiply; normalisation and encoding are left out."""

@@ -31,7 +31,7 @@ from nerfcomp.codec import (
     write_container,
 )
 from nerfcomp.codec.container import TENSORS
-from nerfcomp.compression import plain_parameters
+from nerfcomp.compression import bake, plain_parameters
 from nerfcomp.errors import ContainerError
 
 A = TypeVar("A", bound=Artifact)
@@ -81,7 +81,7 @@ def quantize_parameters(allocation: BitAllocation, parameters: Mapping[str, Tens
 
 
 def quantize_field(trained: A, allocation: BitAllocation) -> A:
-    """Give every parameter, in place, the value that a decoder would give it.
+    """Give every parameter, in place, the value that a decoder would give it; hooks that it does not know are baked.
 
     Args:
         trained: Field, sampler and scene.
@@ -90,6 +90,7 @@ def quantize_field(trained: A, allocation: BitAllocation) -> A:
     Returns:
         The same with these QPs, under which it is to be encoded: its weights do not change once more then.
     """
+    bake(trained.field, keep_carried=True)
     with torch.no_grad():
         for name, parameter in plain_parameters(trained.field).items():
             values = torch.from_numpy(dequantize(quantize_parameter(allocation, name, parameter)))
@@ -116,7 +117,8 @@ def encode_artifact(
         The container; the same bytes for the same input.
 
     Raises:
-        ValueError: A value cannot be coded (not finite, or too large for its QP), or a light field is not folded.
+        ValueError: A value cannot be coded (not finite, or too large for its QP), or the model is not in the form that
+            `Artifact.for_coding` gives it.
     """
     if trained.for_coding() is not trained:
         raise ValueError(f"This {trained.kind} is not in the form that is coded: call `for_coding` on it first.")
@@ -130,6 +132,7 @@ def encode_artifact(
         tensors[name] = value.cpu().numpy()
         storage[name] = Storage(name)
     header = {**trained.replace(qp=None).for_file().describe(), "writer": f"nerfcomp {__version__}"}
+    header.pop("hooks", None)  # what is decoded has none
     return Container(header | ({"provenance": dict(provenance)} if provenance else {}), encode(tensors, storage))
 
 

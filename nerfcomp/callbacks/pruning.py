@@ -4,12 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import write_checkpoint
-from nerfcomp.compression.pruning import Schedule, apply_masks, chosen_weights, extend_masks, sparsity_after
+from nerfcomp.compression import chosen_weights, extend_masks, hold_masks, named_masks, sparsity_after
+from nerfcomp.compression.pruning import Schedule
 from nerfcomp.errors import SettingsError
 from nerfcomp.evaluation.complexity import Complexity, measure_complexity
 from nerfcomp.evaluation.report import format_table, write_csv, write_json
@@ -30,9 +32,9 @@ class PruningRounds(Callback):
     """Prune, fine-tune, measure; again and again.
 
     The run's steps are divided into equal rounds. At the beginning of each the weights of least magnitude, over all
-    chosen layers at once, are set to zero; their masks add up over the rounds and hold through fine-tuning. After each
-    round a row of ``pruning/pruning.csv`` says what the student costs and is worth, beside ``round<n>.nfc`` and
-    ``round<n>.ckpt``; row 0 is the student before. Resumed runs go on with masks and table.
+    chosen layers at once, are set to zero; their masks, hooks on the weights, add up over the rounds and hold through
+    fine-tuning. After each round a row of ``pruning/pruning.csv`` says what the student costs and is worth, beside
+    ``round<n>.nfc`` and ``round<n>.ckpt``; row 0 is the student before. Resumed runs go on with masks and table.
 
     Args:
         rounds: Number of rounds.
@@ -66,17 +68,17 @@ class PruningRounds(Callback):
         self.layers = layers
         self.target = RateTarget(qp)
         self.views = views
-        self.masks: dict[str, Tensor] | None = None
+        self._early_masks: dict[str, Tensor] | None = None
         self.turn = 0  # rounds that have begun
         self.rows: list[Complexity] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks and table, for checkpoints."""
-        return {"turn": self.turn, "masks": self.masks, "rows": [row._asdict() for row in self.rows]}
+        """Rounds and table, for checkpoints; masks are with the weights."""
+        return {"turn": self.turn, "rows": [row._asdict() for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with masks and table."""
-        self.turn, self.masks = state_dict["turn"], state_dict["masks"]
+        """Go on with rounds and table, and with the masks that runs of before kept here."""
+        self.turn, self._early_masks = state_dict["turn"], state_dict.get("masks")
         self.rows = [Complexity(**row) for row in state_dict["rows"]]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,7 +92,8 @@ class PruningRounds(Callback):
             )
         self._steps = -(-int(total) // self.rounds)
         chosen_weights(cast(Prunable, pl_module).student, self.layers)
-        self._hold(pl_module)
+        if self._early_masks is not None:
+            hold(cast(Prunable, pl_module), self._early_masks)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """When a round begins, measure the one before and prune."""
@@ -98,40 +101,20 @@ class PruningRounds(Callback):
             return
         self._measure(trainer, pl_module)
         self.turn += 1
-        weights = chosen_weights(cast(Prunable, pl_module).student, self.layers)
+        student = cast(Prunable, pl_module).student
+        weights, held = chosen_weights(student, self.layers), named_masks(student)
+        before = {name: held.get(name, torch.ones_like(weight, dtype=torch.bool)) for name, weight in weights.items()}
         sparsity = sparsity_after(self.turn, self.rounds, self.amount, self.schedule)
-        self.masks = extend_masks(weights, self.masks, sparsity)
-        self._hold(pl_module)
+        hold(cast(Prunable, pl_module), extend_masks(weights, before, sparsity))
         logger.info(
             "Round %d of %d: %.1f %% of the chosen weights become zero.", self.turn, self.rounds, 100 * sparsity
         )
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        """Let masked weights have no say in the norm of the gradients and in the optimizer's averages."""
-        weights = dict(cast(Prunable, pl_module).student.named_parameters())
-        for name, mask in (self.masks or {}).items():
-            gradient = weights[name].grad
-            if gradient is not None:
-                gradient.masked_fill_(~mask.to(gradient.device), 0.0)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Hold the masks: what the optimizer's decay and averages moved goes back to zero."""
-        self._hold(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the last round and show the table."""
         self._measure(trainer, pl_module)
         if trainer.is_global_zero:
             logger.info("%s", format_table(Complexity._fields, self.rows))
-
-    def _hold(self, module: LightningModule) -> None:
-        """Set masked weights of the student and of its average to zero."""
-        if self.masks is not None:
-            prunable = cast(Prunable, module)
-            for network in (prunable.student, prunable.trained.field):
-                apply_masks(dict(network.named_parameters()), self.masks)
 
     def _measure(self, trainer: Trainer, module: LightningModule) -> None:
         """Add the row of the round that is over, on rank zero; the other ranks wait."""
@@ -152,3 +135,9 @@ class PruningRounds(Callback):
                 log.log_metrics(figures, trainer.global_step)
             logger.info("%s", format_table(Complexity._fields, [row]))
         trainer.strategy.barrier("pruning")
+
+
+def hold(prunable: Prunable, masks: dict[str, Tensor]) -> None:
+    """Mask weights of the student and of its average."""
+    for network in (prunable.student, prunable.trained.field):
+        hold_masks(network, masks)

@@ -1,26 +1,54 @@
 """What decides how many bits each weight deserves, and what changes weights while they train; knows no files."""
 
 from nerfcomp.compression.allocation import allocate_qp
-from nerfcomp.compression.hooks import WeightHook, bake, detach, linear_layers, plain_parameters
+from nerfcomp.compression.hook_descriptions import SCALING_HOOK, attach_described, describe_hooks, take_hooks
+from nerfcomp.compression.hooked import (
+    bake,
+    baked_copy,
+    carried_factors,
+    coded_weights,
+    detach,
+    hooked_weights,
+    load_plain,
+    needs_baking,
+    ordered_parameters,
+    plain_parameters,
+)
+from nerfcomp.compression.hooks import WeightFunction, WeightHook, chosen_weights, linear_layers
 from nerfcomp.compression.local_scaling import LocalScaling, named_scales
-from nerfcomp.compression.pruning import apply_masks, chosen_weights, extend_masks, sparsity_after
+from nerfcomp.compression.masks import Masking, hold_masks, named_masks
+from nerfcomp.compression.pruning import extend_masks, sparsity_after
 from nerfcomp.compression.search import largest_passing
 from nerfcomp.compression.sensitivity import measure_sensitivity, noise_sensitivity
 
 __all__ = [
     "LocalScaling",
+    "Masking",
+    "SCALING_HOOK",
+    "WeightFunction",
     "WeightHook",
     "allocate_qp",
-    "apply_masks",
+    "attach_described",
     "bake",
+    "baked_copy",
+    "carried_factors",
     "chosen_weights",
+    "coded_weights",
+    "describe_hooks",
     "detach",
     "extend_masks",
+    "hold_masks",
+    "hooked_weights",
     "largest_passing",
     "linear_layers",
+    "load_plain",
     "measure_sensitivity",
+    "named_masks",
     "named_scales",
+    "needs_baking",
     "noise_sensitivity",
+    "ordered_parameters",
     "plain_parameters",
     "sparsity_after",
+    "take_hooks",
 ]

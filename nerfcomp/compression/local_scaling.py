@@ -7,12 +7,12 @@ NNR standard on neural network compression", ICIP 2021); ISO/IEC 15938-17 carrie
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from nerfcomp.compression.hooks import WeightHook
+from nerfcomp.compression.hooked import hooked_weights
+from nerfcomp.compression.hooks import HookableLayer, WeightFunction, WeightHook, hookable_layers, stored_weight
 
 
-class RowScale(nn.Module):
+class RowScale(WeightFunction):
     """Multiplies each row of a weight with its own factor.
 
     Args:
@@ -22,6 +22,8 @@ class RowScale(nn.Module):
         scale: (rows, 1), all ones at first.
     """
 
+    coding = "carried"
+
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(rows, 1))
@@ -30,13 +32,51 @@ class RowScale(nn.Module):
         """Scale ``weight`` (rows, ...)."""
         return self.scale.view(-1, *[1] * (weight.dim() - 1)) * weight
 
+    def hook(self, weights: list[str]) -> WeightHook:
+        """See `WeightFunction.hook`."""
+        return LocalScaling(weights)
+
+    def row_factors(self) -> Tensor:
+        """The scales, (rows,)."""
+        return self.scale.reshape(-1)
+
 
 class LocalScaling(WeightHook):
-    """One factor for each output row of every linear layer."""
+    """One factor for each row of a weight.
 
-    def parametrization(self, weight: Tensor) -> RowScale:
-        """Factors of 1 for the rows of ``weight`` (out, in)."""
-        return RowScale(len(weight))
+    Args:
+        weights: Names of the weights, see `WeightHook`; when absent those whose rows are outputs, which are the weights
+            of all linear layers and convolutions.
+    """
+
+    def __init__(self, weights: list[str] | None = None) -> None:
+        super().__init__(weights)
+        self.only_outputs = weights is None
+
+    def chosen(self, module: nn.Module) -> list[HookableLayer]:
+        """Layers of ``module`` that are hooked; see `WeightHook.chosen`."""
+        if not self.only_outputs:
+            return super().chosen(module)
+        found = [each for each in hookable_layers(module) if isinstance(each.layer, nn.Linear | nn.Conv2d)]
+        if not found:
+            raise ValueError(
+                f"{type(module).__name__} has no linear layer and no convolution that LocalScaling could change."
+            )
+        return found
+
+    def function(self, layer: nn.Module) -> RowScale:
+        """Factors of 1 for the rows of a layer's weight.
+
+        Raises:
+            ValueError: The rows are not what the layer's biases belong to.
+        """
+        rows, bias = len(stored_weight(layer)), getattr(layer, "bias", None)
+        if bias is not None and len(bias) != rows:
+            raise ValueError(
+                f"The {rows} rows of a {type(layer).__name__} are not its {len(bias)} outputs; leave its weight out of "
+                "local scaling."
+            )
+        return RowScale(rows)
 
 
 def named_scales(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -48,10 +88,5 @@ def named_scales(module: nn.Module) -> dict[str, nn.Parameter]:
     >>> {name: tuple(scale.shape) for name, scale in named_scales(layer).items()}
     {'weight': (2, 1)}
     """
-    found = {}
-    for name, layer in module.named_modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            for hook in layer.parametrizations.weight:
-                if isinstance(hook, RowScale):
-                    found[f"{name}.weight".removeprefix(".")] = hook.scale
-    return found
+    functions = hooked_weights(module).items()
+    return {name: function.scale for name, some in functions for function in some if isinstance(function, RowScale)}

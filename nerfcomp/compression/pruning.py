@@ -4,46 +4,13 @@ Notation: ``s`` is the share of the chosen weights that is zero, ``t`` in [0, 1]
 A mask is True where a weight is kept.
 """
 
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Schedule = Literal["fixed", "cubic"]
-
-
-def chosen_weights(module: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
-    """Parameters of two dimensions or more whose names match.
-
-    Args:
-        module: Any module.
-        patterns: Names with ``*`` and ``?``; one starting with ``!`` takes names out again.
-
-    Returns:
-        Parameters by name.
-
-    Raises:
-        ValueError: None matches.
-
-    >>> net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    >>> list(chosen_weights(net, ["*.weight", "!1.*"]))
-    ['0.weight']
-    """
-    wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-    unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    found = {
-        name: parameter
-        for name, parameter in module.named_parameters()
-        if parameter.dim() > 1
-        and any(fnmatch(name, pattern) for pattern in wanted)
-        and not any(fnmatch(name, pattern) for pattern in unwanted)
-    }
-    if not found:
-        names = [name for name, parameter in module.named_parameters() if parameter.dim() > 1]
-        raise ValueError(f"No weight matches {list(patterns)}; there are {names[:6]} and so on.")
-    return found
 
 
 def sparsity_after(turn: int, rounds: int, amount: float, schedule: Schedule) -> float:
@@ -97,16 +64,3 @@ def extend_masks(
     keep[magnitudes.argsort(stable=True)[:count]] = False
     parts = keep.split([weight.numel() for weight in weights.values()])
     return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts)}
-
-
-@torch.no_grad()
-def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Set masked weights to zero, in place.
-
-    >>> weight = torch.tensor([3.0, -1.0])
-    >>> apply_masks({"a": weight}, {"a": torch.tensor([True, False])})
-    >>> weight.tolist()
-    [3.0, 0.0]
-    """
-    for name, mask in masks.items():
-        weights[name].masked_fill_(~mask.to(weights[name].device), 0.0)

@@ -9,7 +9,6 @@ import torch
 
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.nfc import read_nfc, write_nfc
-from nerfcomp.compression import plain_parameters
 from nerfcomp.evaluation.views import mean_psnr
 from nerfcomp.geometry.cameras import select_views
 from nerfcomp.rate_control.targets import RateTarget, encode_for
@@ -70,7 +69,7 @@ def measure_complexity(trained: SceneArtifact, stage: str, scene: Scene, path: P
         The row.
     """
     plain = trained.for_coding()
-    parameters = list(plain_parameters(plain.field).values())
+    parameters = list(plain.without_hooks().field.parameters())
     count = sum(parameter.numel() for parameter in parameters)
     zeros = sum(int((parameter == 0).sum()) for parameter in parameters)
     size = write_nfc(encode_for(plain, target, provenance={"stage": stage}), path)

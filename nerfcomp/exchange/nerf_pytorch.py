@@ -99,7 +99,7 @@ def to_nerf_pytorch(trained: Artifact, step: int = LAST_STEP) -> NerfCheckpoint:
     Raises:
         CheckpointError: The field is no vanilla NeRF.
     """
-    trained = of_scene(trained, "nerf-pytorch stores")
+    trained = of_scene(trained, "nerf-pytorch stores").without_hooks()
     field = trained.field_as(NeRFField, "nerf-pytorch stores")
     if trained.scene.pixel_centers:
         logger.warning(

@@ -61,6 +61,7 @@ def to_ngp_pl(trained: Artifact) -> NgpPlCheckpoint:
     Raises:
         CheckpointError: The field or its occupancy is not of ngp_pl's one architecture.
     """
+    trained = trained.without_hooks()
     field, occupied = trained.field_as(NGPField, "ngp_pl stores"), trained.exact_tensors()[OCCUPANCY]
     cascades = field.cascades
     scale = 2.0 ** (cascades - 2)

@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from nerfcomp.artifacts.checkpoint import described_hooks
+from nerfcomp.compression import WeightHook, ordered_parameters, take_hooks
 from nerfcomp.errors import SettingsError
 from nerfcomp.modules.divergence import CHECK_STEPS, DivergenceWatch, Finding, broken_weights, diverged
 from nerfcomp.modules.processes import SparseExchange, agreed_buffers, sparse_parameters
@@ -37,18 +39,40 @@ class FieldModule(LightningModule):
             whole run (``torch.optim.lr_scheduler.CosineAnnealingLR`` fits as it is); none keeps the rate constant.
         init_from: Checkpoint or ``.nfc`` file of an earlier stage whose weights start this one. To go on with the very
             same run use ``--ckpt_path``.
+        hooks: What changes how the field computes with its weights. They are attached in this order when training
+            begins; a resumed run takes those of its checkpoint.
     """
 
     def __init__(
-        self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None, init_from: str | None = None
+        self,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        init_from: str | None = None,
+        hooks: list[WeightHook] | None = None,
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.init_from = init_from
+        self.hooks = hooks or []
         self.resumed = False
         self.watch = DivergenceWatch()
+        self._hooked: list[nn.Module] = []
         self._exchange: SparseExchange | None = None
+
+    def attach_hooks(self, *networks: nn.Module) -> None:
+        """Attach this stage's hooks to networks, once to each; a checkpoint may replace them afterwards."""
+        for network in networks:
+            if not any(network is other for other in self._hooked):
+                for hook in self.hooks:
+                    hook.attach(network)
+                self._hooked.append(network)
+
+    def take_hooks(self, checkpoint: dict[str, Any], *networks: nn.Module) -> None:
+        """Hook networks as those of a checkpoint are, before their weights are loaded."""
+        for network in networks:
+            take_hooks(network, described_hooks(checkpoint))
+        self.configure_model()
 
     def configure_model(self) -> None:
         """Tell DDP what it need not send: gradients that are mostly zero, see `SparseExchange`, and agreed buffers."""
@@ -82,7 +106,7 @@ class FieldModule(LightningModule):
 
     def make_optimizer(self) -> Optimizer:
         """One optimizer over everything trainable."""
-        return self.optimizer(p for p in self.parameters() if p.requires_grad)
+        return self.optimizer(p for p in ordered_parameters(self) if p.requires_grad)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over everything trainable, with the schedule stepped per optimizer step."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
+from nerfcomp.compression import WeightHook
 from nerfcomp.evaluation.report import ViewResult, mean_result, write_csv, write_json
 from nerfcomp.evaluation.views import render_view
 from nerfcomp.geometry.rays import RayBatch
@@ -22,12 +23,17 @@ class EvaluatedModule(FieldModule):
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer and the total number of steps.
         init_from: Checkpoint or ``.nfc`` file that the weights start from.
+        hooks: What changes how the field computes with its weights, see `FieldModule`.
     """
 
     def __init__(
-        self, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None = None, init_from: str | None = None
+        self,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        init_from: str | None = None,
+        hooks: list[WeightHook] | None = None,
     ) -> None:
-        super().__init__(optimizer, scheduler, init_from)
+        super().__init__(optimizer, scheduler, init_from, hooks)
         self.views: list[ViewResult] = []
 
     @property

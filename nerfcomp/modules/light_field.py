@@ -14,6 +14,7 @@ from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.compression import WeightHook
 from nerfcomp.errors import NerfcompError
 from nerfcomp.fields import LightField
 from nerfcomp.geometry.rays import ViewBatch
@@ -39,7 +40,8 @@ class LightFieldModule(EvaluatedModule):
         ssim_weight: Weight of ``(1 - SSIM) / 2`` beside the mean squared error.
         average: Decay of the moving average per step, in [0, 1); lower in the first steps. 0 keeps no average.
         jitter: Shift the points of a step at random along their rays.
-        init_from: Checkpoint or ``.nfc`` file whose weights start this stage.
+        init_from: Checkpoint or ``.nfc`` file whose weights start this stage, with the hooks on them.
+        hooks: What changes how the student computes with its weights, see `FieldModule`.
 
     Raises:
         ValueError: A number out of range.
@@ -54,8 +56,9 @@ class LightFieldModule(EvaluatedModule):
         average: float = 0.999,
         jitter: bool = False,
         init_from: str | None = None,
+        hooks: list[WeightHook] | None = None,
     ) -> None:
-        super().__init__(optimizer, scheduler, init_from)
+        super().__init__(optimizer, scheduler, init_from, hooks)
         if not 0 <= average < 1 or ssim_weight < 0:
             raise ValueError(f"average in [0, 1) and ssim_weight >= 0 are needed, got {average} and {ssim_weight}.")
         self.save_hyperparameters()
@@ -87,6 +90,7 @@ class LightFieldModule(EvaluatedModule):
         elif self.student is not None and self.field is not None:
             self.student.set_aabb(torch.tensor(scene.aabb))
             self.field.set_aabb(torch.tensor(scene.aabb))
+            self.attach_hooks(self.student, self.field)
         else:
             raise NerfcompError(
                 "LightFieldModule needs a student: give model.init_args.field or model.init_args.init_from."
@@ -102,7 +106,8 @@ class LightFieldModule(EvaluatedModule):
             )
         self.adopt(start.field.train())
         self._started = True
-        assert self.scene is not None
+        assert self.scene is not None and self.student is not None and self.field is not None
+        self.attach_hooks(self.student, self.field)
         keep = start.scene  # the encoding of a ray must stay what the weights were trained on
         self.scene = self.scene._replace(aabb=keep.aabb, near=keep.near, far=keep.far, ndc=keep.ndc)
 
@@ -170,6 +175,8 @@ class LightFieldModule(EvaluatedModule):
         self.scene = trained.scene
         if self.student is None or self.student.arguments != trained.field.arguments:
             self.adopt(trained.field.train())
+        assert self.student is not None and self.field is not None
+        self.take_hooks(checkpoint, self.student, self.field)
         state = checkpoint["state_dict"]
         if not any(key.startswith(_STUDENT) for key in state):
             found = {key: value for key, value in state.items() if key.startswith(_FIELD)}

@@ -85,13 +85,13 @@ class LSAModule(VanillaNeRFModule):
             empty_weight,
             empty_margin,
             init_from,
+            [LocalScaling()] if hooks is None else hooks,
         )
         self.qp = qp
         self.uniform = uniform
         self.side = SideQP(scale_qp, bias_qp)
         self.tune_biases = tune_biases
         self.bias_rate = bias_rate
-        self.hooks = [LocalScaling()] if hooks is None else hooks
         self.qps: dict[str, int] | None = None
 
     def setup(self, stage: str) -> None:

@@ -56,7 +56,7 @@ def sparse_parameters(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Trained parameters of modules that say of themselves, with ``sparse_gradient``, that a step touches few rows."""
     for prefix, part in module.named_modules():
         if getattr(part, "sparse_gradient", False):
-            named = part.named_parameters(prefix, recurse=False)
+            named = part.named_parameters(prefix)
             yield from ((name, parameter) for name, parameter in named if parameter.requires_grad)
 
 

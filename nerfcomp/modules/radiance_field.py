@@ -12,6 +12,7 @@ from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.compression import WeightHook, load_plain
 from nerfcomp.fields import RadianceField
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
@@ -40,7 +41,8 @@ class RadianceFieldModule(EvaluatedModule):
         distortion_weight: Weight of the distortion loss of mip-NeRF 360, which pulls a ray's samples together.
         max_samples: A step uses as many of its rays as fit in this number of samples, so that its cost stays level
             while the empty space is still unknown.
-        init_from: Checkpoint or ``.nfc`` file that the weights start from.
+        init_from: Checkpoint or ``.nfc`` file that the weights start from, hooks on them baked.
+        hooks: What changes how the field computes with its weights, see `FieldModule`.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class RadianceFieldModule(EvaluatedModule):
         distortion_weight: float = 0.0,
         max_samples: int = 2**18,
         init_from: str | None = None,
+        hooks: list[WeightHook] | None = None,
     ) -> None:
-        super().__init__(optimizer, scheduler, init_from)
+        super().__init__(optimizer, scheduler, init_from, hooks)
         self.save_hyperparameters()
         self.field = field
         self.sampler = sampler
@@ -72,6 +75,7 @@ class RadianceFieldModule(EvaluatedModule):
         if stage == "fit" and self.init_from is None:
             self.field.set_aabb(self.data.scene.aabb)
             self.show_views(self.data.scene)
+        self.attach_hooks(self.field)
 
     def on_fit_start(self) -> None:
         """Take weights over from ``init_from``, unless the run is resumed and has weights of its own.
@@ -85,12 +89,14 @@ class RadianceFieldModule(EvaluatedModule):
         continued(self.data.scene, start.scene)
         self.follow(start.scene)
         self.show_views(self.data.scene)
-        self.field.load_state_dict(start.field.state_dict())
+        load_plain(self.field, start.without_hooks().field.state_dict())
         self.sampler.load_state_dict(start.sampler.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Show views as the checkpoint's field was trained, which needs no ``init_from`` any more."""
+        """Hook weights and show views as the checkpoint's field was trained; no ``init_from`` is needed any more."""
         super().on_load_checkpoint(checkpoint)
+        if DESCRIPTION_KEY in checkpoint:
+            self.take_hooks(checkpoint, self.field)
         if DESCRIPTION_KEY in checkpoint and self.scene is not None:
             self.follow(SceneInfo.from_json(checkpoint[DESCRIPTION_KEY]["scene"]))
 

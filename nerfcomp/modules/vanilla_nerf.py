@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nerfcomp.compression import WeightHook
 from nerfcomp.fields import NeRFField
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
@@ -40,6 +41,7 @@ class VanillaNeRFModule(RadianceFieldModule):
         empty_weight: Weight of that loss.
         empty_margin: The densities there are driven below minus this, before their rectifier.
         init_from: Checkpoint or ``.nfc`` file that the weights start from.
+        hooks: What changes how the field computes with its weights, see `FieldModule`.
     """
 
     field: NeRFField
@@ -58,9 +60,17 @@ class VanillaNeRFModule(RadianceFieldModule):
         empty_weight: float = 0.01,
         empty_margin: float = 1.0,
         init_from: str | None = None,
+        hooks: list[WeightHook] | None = None,
     ) -> None:
         super().__init__(
-            field, sampler, optimizer, scheduler, opacity_weight=0.0, max_samples=max_samples, init_from=init_from
+            field,
+            sampler,
+            optimizer,
+            scheduler,
+            opacity_weight=0.0,
+            max_samples=max_samples,
+            init_from=init_from,
+            hooks=hooks,
         )
         if not 0.0 < coarse_share <= 1.0:
             raise ValueError(f"coarse_share must lie in (0, 1], got {coarse_share}.")

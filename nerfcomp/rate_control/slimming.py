@@ -37,6 +37,7 @@ def slim(
     Raises:
         ValueError: A number out of range.
     """
+    trained = trained.without_hooks()
     field = trained.field
     if not 0 < keep < 1 or views < 1 or multiple < 1:
         raise ValueError(f"keep in (0, 1), views and multiple >= 1 are needed, got {keep}, {views} and {multiple}.")

@@ -12,7 +12,7 @@ import torch
 from nerfcomp.artifacts.nfc import read_nfc
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.callbacks import PruningRounds
-from nerfcomp.compression import chosen_weights
+from nerfcomp.compression import baked_copy, chosen_weights, named_masks
 from nerfcomp.datamodules import RayDataModule
 from nerfcomp.errors import SettingsError
 from tests.modules.test_light_field import School
@@ -48,19 +48,16 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
 def test_zeros_are_exact_and_add_up(pruned: Pruned) -> None:
     shares = []
     for stage in ("before", "round1", "round2", "round3"):
-        field = read_artifact(pruned.folder / "pruning" / f"{stage}.ckpt").field
+        field = read_artifact(pruned.folder / "pruning" / f"{stage}.ckpt").without_hooks().field
         values = torch.cat([weight.flatten() for weight in chosen_weights(field, ["*.weight", "!rgb.*"]).values()])
         shares.append(float((values == 0).float().mean()))
     assert shares == pytest.approx([0, 0.4, 0.64, 0.784], abs=2e-3)
     student = pruned.cli.model.student
-    assert all(bool((weight[~mask] == 0).all()) for weight, mask in with_masks(student, pruned.cli))
+    for network in (student, pruned.cli.model.field):
+        masks, used = named_masks(network), dict(baked_copy(network).named_parameters())
+        assert list(masks) == list(chosen_weights(network, ["*.weight", "!rgb.*"]))
+        assert all(bool((used[name][~mask] == 0).all()) for name, mask in masks.items())
     assert bool((student.rgb.weight != 0).all())
-
-
-def with_masks(student: Any, cli: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    (rounds,) = [callback for callback in cli.trainer.callbacks if isinstance(callback, PruningRounds)]
-    assert rounds.masks is not None
-    return [(dict(student.named_parameters())[name], mask) for name, mask in rounds.masks.items()]
 
 
 def test_table_is_true(pruned: Pruned) -> None:
