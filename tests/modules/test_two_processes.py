@@ -32,6 +32,7 @@ model:
     field: {class_path: NGPField, init_args: {levels: 3, log2_table_size: 9, finest_resolution: 32, hidden_width: 16}}
     sampler: {class_path: OccupancySampler, init_args: {resolution: 16, n_steps: 32, update_every: 4, warmup_steps: 8}}
     optimizer: {class_path: torch.optim.SGD, init_args: {lr: 1.0}}
+    %(hooks)s
     max_samples: 300
 data:
   class_path: RayDataModule
@@ -42,13 +43,16 @@ data:
 """
 
 
-def train(folder: Path, repository: Path, devices: int, batch: int, counts: Path | None = None) -> list[dict[str, Any]]:
+def train(
+    folder: Path, repository: Path, devices: int, batch: int, counts: Path | None = None, hooks: str = ""
+) -> list[dict[str, Any]]:
     """Train in ``devices`` processes, or in one on as many rays as ``counts`` says; what each of them saw."""
     folder.mkdir()
     config = folder / "config.yaml"
     values = {"devices": devices, "strategy": "ddp" if devices > 1 else "auto", "folder": folder, "batch": batch}
     values["module"] = "RadianceFieldModule" if counts is None else "tests.modules.union.UnionModule"
     values["counts"] = "" if counts is None else f"counts: {counts}"
+    values["hooks"] = f"hooks: {hooks}" if hooks else ""
     config.write_text(CONFIG % values)
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
@@ -85,3 +89,12 @@ def test_two_processes_learn_what_one_learns_from_the_rays_of_both(
     assert together == pytest.approx(alone["losses"], rel=1e-4)
     for name, value in alone["state"].items():
         torch.testing.assert_close(pair[0]["state"][name], value, rtol=1e-3, atol=1e-6)
+
+
+def test_hooked_tables_and_layers_are_the_same_on_both_ranks(tmp_path: Path, repository: Path) -> None:
+    hooks = "[{class_path: Masking, init_args: {weights: ['grid.*']}}, nerfcomp.compression.LocalScaling]"
+    first, second = (rank["state"] for rank in train(tmp_path / "two", repository, 2, 64, hooks=hooks))
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    assert sum(key.endswith(".keep") for key in first) == 3
+    scales = [first[key] for key in first if key.endswith(".scale")]
+    assert len(scales) > 2 and any(bool((scale != 1).any()) for scale in scales)
