@@ -3,6 +3,18 @@
 A hook is a torch parametrization: ``layer.weight`` becomes a function of the stored tensor, which the state dict then
 calls ``layer.parametrizations.weight.original``. Several hooks on one weight follow each other in the order in which
 they were attached. See `nerfcomp.compression.hooked` for what is on a module and how it comes off.
+
+A new hook (fake quantization, pruning, ...) is a file with two classes:
+
+1. a `WeightFunction`: ``forward(weight)`` gives the tensor to compute with, of the same shape. What it learns is a
+   parameter, what it keeps a buffer: checkpoints and DDP know both. ``coding`` says what bitstreams do with it:
+   ``baked`` (the tensor that ``forward`` gives is coded) or ``carried`` (`row_factors` are coded beside the weight).
+2. a `WeightHook`, which a YAML file lists: ``function(layer)`` makes the function of one weight. ``arguments()`` gives
+   its constructor's arguments beside ``weights`` as JSON values; the function's ``hook(weights)`` makes it again.
+
+The class is added to ``HOOKS`` in `nerfcomp.compression.hook_descriptions`, which checkpoints may ask for. Pictures,
+files and ``bake`` call ``forward`` in the state that the module is in: make it deterministic in evaluation mode. Set
+``agreed`` if all processes compute the same buffers anyway; ``begin(weight)`` hears of weights that are loaded later.
 """
 
 from collections.abc import Iterator, Sequence
