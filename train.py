@@ -1,26 +1,32 @@
 """Train, validate, test or run a field: ``python train.py fit --config configs/ngp/lego.yaml``.
 
 Without ``--config`` the embedded default trains: a scene that the program makes itself, on whatever device there is.
+``--help`` alone loads nothing but this file, as torch and Lightning take seconds.
 """
 
+import importlib
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
-import torch
-from lightning.pytorch.cli import LightningCLI
-
-from nerfcomp import callbacks, datamodules, fields, modules, optim, readers, rendering
 from nerfcomp.errors import NerfcompError
 
-SHORT_NAMES = (callbacks, datamodules, fields, modules, optim, readers, rendering)  # classes that YAML names shortly
+if TYPE_CHECKING:
+    from nerfcomp.callbacks import RunCLI
+
 DEFAULT_CONFIG = Path(__file__).resolve().parent / "configs" / "default.yaml"
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
+SUBCOMMANDS = {
+    "fit": "Train a field; --ckpt_path resumes a run.",
+    "validate": "Measure a checkpoint on validation views.",
+    "test": "Measure a checkpoint on test views.",
+    "predict": "Draw new views with a trained field, as training data.",
+}
 
 
 def with_default_config(args: Sequence[str]) -> list[str]:
@@ -31,13 +37,37 @@ def with_default_config(args: Sequence[str]) -> list[str]:
     return [args[0], "--config", str(DEFAULT_CONFIG), *args[1:]]
 
 
-def main(args: Sequence[str], run: bool = True) -> LightningCLI:
+def help_text() -> str:
+    """Say in a line each what the subcommands do."""
+    lines = [
+        "usage: train.py SUBCOMMAND [--config FILE ...] [--OPTION VALUE ...]",
+        "",
+        "Train, measure or run a field.",
+        "",
+    ]
+    lines += [f"  {name:10}{text}" for name, text in SUBCOMMANDS.items()]
+    lines += ["", "Several configurations are laid over each other, and options over all of them; without any,"]
+    lines += [f"configs/{DEFAULT_CONFIG.name} trains. --print_config shows what comes out, and whatever may be set:"]
+    lines += ["train.py SUBCOMMAND --help explains it, with --model.help CLASS and --data.help CLASS for one class."]
+    return "\n".join(lines) + "\n"
+
+
+def load_classes() -> None:
+    """Load all classes that YAML names shortly."""
+    for name in ("callbacks", "datamodules", "fields", "modules", "optim", "readers", "rendering"):
+        importlib.import_module(f"nerfcomp.{name}")
+
+
+def main(args: Sequence[str], run: bool = True) -> "RunCLI":
     """Parse, build and, if asked to, run.
 
     Args:
         args: Command line without the program's name.
         run: With a subcommand in front of ``args``; otherwise only build what the arguments name.
     """
+    load_classes()
+    from nerfcomp import callbacks, datamodules, modules
+
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
@@ -56,10 +86,21 @@ def main(args: Sequence[str], run: bool = True) -> LightningCLI:
     )
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the command line of this process; what a user can mend ends in a sentence."""
+    if not sys.argv[1:] or sys.argv[1] in ("-h", "--help"):
+        sys.stdout.write(help_text())
+        return
+    load_classes()  # numpy asks how small numbers can be when it is loaded
+    import torch
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
     try:
         main(sys.argv[1:])
     except NerfcompError as error:
         sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    run()

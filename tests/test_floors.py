@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rate_control": {"artifacts", *BELOW_MODELS},
     "evaluation": {"artifacts", "rate_control", *BELOW_MODELS},
     "exchange": {"artifacts", *BELOW_MODELS},
+    "make_scene": {"readers"},
     "api": {"artifacts", "rate_control", *BELOW_MODELS},
     "datamodules": {"artifacts", "readers", "geometry"},
     "modules": BELOW_SHELLS,

@@ -13,6 +13,7 @@ from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.run_folder import RunLogger
 from nerfcomp.errors import CheckpointError, SettingsError
 
+_MEASURED = ("validate", "test")  # subcommands that say how good weights are
 _CHOSEN_BY_LIGHTNING = ("last", "best", "hpc")
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")  # any scheme of fsspec, chained ones too
 
@@ -38,7 +39,7 @@ class RunCLI(LightningCLI):
 
         Raises:
             CheckpointError: The checkpoint is remote, missing, damaged, or of anything but tensors and plain values.
-            SettingsError: Pickled code was asked for.
+            SettingsError: Pickled code was asked for, or there is nothing trained to measure.
         """
         if not self.config.get("subcommand"):
             return
@@ -47,6 +48,11 @@ class RunCLI(LightningCLI):
             raise SettingsError("weights_only is false, but pickled code is never loaded. Leave the option out.")
         options.weights_only = True
         checkpoint = options.get("ckpt_path")
+        if checkpoint is None and self.config.subcommand in _MEASURED:
+            raise SettingsError(
+                f"{self.config.subcommand} measures trained weights, and only --ckpt_path says which. Give it a "
+                "checkpoint, the folder of a run, or the name of a finished one."
+            )
         if checkpoint is None or checkpoint in _CHOSEN_BY_LIGHTNING:
             return
         if _REMOTE.match(str(checkpoint)):

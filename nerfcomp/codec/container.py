@@ -9,6 +9,7 @@ Layout, integers little-endian::
     16      H      header: JSON, UTF-8, keys sorted, no spaces
     16+H    ...    the sections one after another, in the order and with the lengths that the header lists
     end-32  32     SHA-256 of everything before it
+
 The header holds ``field`` (``class_path`` in ``nerfcomp.fields`` and ``init_args``), or ``"kind": "tensors"`` where a
 file holds tensors of a module that this program does not know; ``sections`` (kind, name, bytes and the tensors
 inside); and whatever else the writer adds: rendering values, provenance.

@@ -1,4 +1,4 @@
-"""Write the procedural scene in Blender format: ``python -m nerfcomp.readers runs/solids --image_size 400``."""
+"""Write the procedural scene in Blender format: ``python -m nerfcomp.make_scene runs/solids --image_size 400``."""
 
 import argparse
 import inspect
@@ -16,7 +16,7 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: Command-line arguments without the program's name; those of the process when absent.
     """
-    parser = argparse.ArgumentParser(prog="python -m nerfcomp.readers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m nerfcomp.make_scene", description=__doc__)
     parser.add_argument("root", help="folder to write")
     for name, parameter in inspect.signature(ProceduralReader).parameters.items():
         choices = get_args(parameter.annotation) or None

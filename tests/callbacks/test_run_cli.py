@@ -99,3 +99,9 @@ def test_checkpoints_by_folder_and_by_sentence(tmp_path: Path, config: Path) -> 
     (tmp_path / "cut.ckpt").write_bytes((run / "checkpoints" / "last.ckpt").read_bytes()[:500])
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         main(["fit", "--config", str(config), *SHORT, "--ckpt_path", str(tmp_path / "cut.ckpt")])
+
+
+@pytest.mark.parametrize("subcommand", ["test", "validate"])
+def test_nothing_untrained_is_measured(config: Path, subcommand: str) -> None:
+    with pytest.raises(SettingsError, match="--ckpt_path"):
+        main([subcommand, "--config", str(config), *SHORT])
