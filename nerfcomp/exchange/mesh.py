@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ def masked(mesh: Mesh, scene: Scene, margin: int = 2, least_views: int = 1) -> M
         x, y = seen.x.round().long(), seen.y.round().long()
         inside = (seen.depth > 0) & (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
         against[inside] += (~mask[y[inside], x[inside]]).float()
-    keep = (against < least_views).numpy()[mesh.faces].all(1)
+    keep: NDArray[np.bool_] = np.all((against < least_views).numpy()[mesh.faces], axis=1)
     return kept_faces(mesh, keep)
 
 
@@ -114,7 +114,7 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
         import trimesh
     except ImportError as error:
         raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
-    shown = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False)
+    shown: Any = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False)
     shown.vertex_normals = vertex_normals(mesh)
     shown.export(path)
 
@@ -131,7 +131,7 @@ def read_mesh(path: Path) -> Mesh:
     except ImportError as error:
         raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
     try:
-        found = trimesh.load(path, force="mesh", process=False)
+        found: Any = trimesh.load(path, force="mesh", process=False)
     except Exception as error:  # readers raise whatever the damage leads to
         raise NerfcompError(f"{path} is not a mesh that can be read ({error}).") from error
     colors = np.asarray(found.visual.vertex_colors)[:, :3] if found.visual.kind == "vertex" else None

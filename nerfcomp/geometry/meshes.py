@@ -31,7 +31,7 @@ def face_normals(mesh: Mesh) -> Float:
     [[0.0, 0.0, 1.0]]
     """
     a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
-    normals: Float = np.cross(b - a, c - a)
+    normals: Float = np.cross(b - a, c - a).astype(np.float64, copy=False)
     return normals
 
 
