@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 _LEAST_SLOPE = 0.05
+_SLOPE_BELOW = 0.125
 
 
 class _TruncatedExp(torch.autograd.Function):
@@ -89,3 +90,43 @@ def snake(x: Tensor) -> Tensor:
     tensor([0.0000, 1.8268])
     """
     return 0.5 * x + torch.sin(x).square()
+
+
+class _ReturningReLU(torch.autograd.Function):
+    """``relu`` whose gradient passes below zero, too, where it leads back up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.relu(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
+        return torch.where(x > 0, grad, grad.clamp(max=0.0) * _SLOPE_BELOW)
+
+
+def density_rectifier(raw: Tensor, training: bool) -> Tensor:
+    """The rectifier of a density, from which a network that says nothing anywhere can come back.
+
+    Below zero the true gradient is zero: a network that has been driven there, at all samples, by the first steps of a
+    large learning rate or by losses that ask for emptiness, stays blank for ever. While training, a part of the
+    gradient therefore passes below zero, too, where it asks for more density; values, and gradients of a field that is
+    evaluated, are those of `torch.relu`.
+
+    Args:
+        raw: Any shape.
+        training: Whether gradients are for training.
+
+    Returns:
+        Values from 0, of the same shape.
+
+    >>> x = torch.tensor([-3.0, -3.0, 2.0], requires_grad=True)
+    >>> (density_rectifier(x, training=True) * torch.tensor([-1.0, 1.0, 1.0])).sum().backward()
+    >>> x.grad.tolist()  # the first one wants density
+    [-0.125, 0.0, 1.0]
+    """
+    if not training:
+        return torch.relu(raw)
+    out: Tensor = _ReturningReLU.apply(raw)  # type: ignore[no-untyped-call]
+    return out

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from nerfcomp.fields.activations import color_activation
+from nerfcomp.fields.activations import color_activation, density_rectifier
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import Frequency
 
@@ -247,7 +247,8 @@ class NeRFField(RadianceField):
         density = raw.density
         if self.training and self.density_noise > 0:
             density = density + self.density_noise * torch.randn_like(density)
-        return Shade(density_to_alpha(torch.relu(density), dt), color_activation(raw.rgb, self.training))
+        density = density_rectifier(density, self.training)
+        return Shade(density_to_alpha(density, dt), color_activation(raw.rgb, self.training))
 
 
 def _json_arguments(values: dict[str, Any]) -> dict[str, Any]:

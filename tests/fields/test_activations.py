@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nerfcomp.fields import NeRFField, NGPField, RadianceField
-from nerfcomp.fields.activations import color_activation, truncated_exp
+from nerfcomp.fields.activations import color_activation, density_rectifier, truncated_exp
 from nerfcomp.optim import GridAdam
 
 
@@ -92,3 +92,34 @@ def test_truncated_exp_bounds_the_gradient_only() -> None:
     torch.testing.assert_close(y.detach(), x.detach().exp())
     assert x.grad is not None
     torch.testing.assert_close(x.grad, x.detach().clamp(-15, 15).exp())
+
+
+def test_densities_are_those_of_the_rectifier() -> None:
+    x = torch.linspace(-9, 9, 19)
+    for training in (False, True):
+        assert torch.equal(density_rectifier(x, training), torch.relu(x))
+
+
+@pytest.mark.parametrize(("x", "asked", "expected"), [(-4.0, 2.0, 0.25), (-4.0, -2.0, 0.0), (4.0, -2.0, -2.0)])
+def test_gradients_pass_below_zero_where_they_ask_for_density(x: float, asked: float, expected: float) -> None:
+    for training in (True, False):
+        raw = torch.tensor([x], requires_grad=True)
+        (grad,) = torch.autograd.grad(-asked * density_rectifier(raw, training), raw)
+        assert float(-grad) == (expected if training or x > 0 else 0.0)
+
+
+@pytest.mark.parametrize("network", ["model", "model_fine"])
+def test_a_network_without_any_density_comes_back(network: str) -> None:
+    """Losses that ask for emptiness can silence a young network everywhere; it must not stay blank for ever."""
+    torch.manual_seed(0)
+    field = NeRFField(depth=2, width=16, skips=[], position_frequencies=2, direction_frequencies=1)
+    nn.init.constant_(field.get_parameter(f"{network}.alpha_linear.bias"), -3.0)
+    x, d, dt = torch.rand(64, 3), nn.functional.normalize(torch.randn(64, 3), dim=1), torch.ones(64)
+    shade = field.shade if network == "model_fine" else field.coarse_shade
+    assert shade(x, d, dt).alpha.max() == 0
+    optimizer = torch.optim.Adam(field.parameters(), lr=3e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (shade(x, d, dt).alpha - 0.8).square().mean().backward()
+        optimizer.step()
+    assert (shade(x, d, dt).alpha - 0.8).abs().mean() < 0.2
