@@ -66,7 +66,9 @@ def main(args: Sequence[str], run: bool = True) -> "RunCLI":
         run: With a subcommand in front of ``args``; otherwise only build what the arguments name.
     """
     load_classes()
-    from nerfcomp import callbacks, datamodules, modules
+    from lightning import LightningDataModule
+
+    from nerfcomp import callbacks, modules
 
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -75,7 +77,7 @@ def main(args: Sequence[str], run: bool = True) -> "RunCLI":
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     return callbacks.RunCLI(
         modules.FieldModule,
-        datamodules.SceneDataModule,
+        LightningDataModule,
         subclass_mode_model=True,
         subclass_mode_data=True,
         auto_configure_optimizers=False,

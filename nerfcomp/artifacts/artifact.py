@@ -49,6 +49,7 @@ class Artifact(ABC):
     Attributes:
         field: The network, perhaps with hooks on its weights.
         qp: QP of every tensor of a network that is quantized already and only waits to be encoded; none otherwise.
+        rounded: These tensors are multiples of their steps, not values of the trellis.
         kind: What the kind is called where people read it.
         field_classes: Classes of networks that are of this kind.
     """
@@ -58,6 +59,7 @@ class Artifact(ABC):
 
     field: Field
     qp: dict[str, int] | None = None
+    rounded: bool = False
 
     @classmethod
     @abstractmethod
@@ -84,7 +86,7 @@ class Artifact(ABC):
 
     def describe(self) -> dict[str, Any]:
         """Say in JSON values how this is rebuilt, weights apart."""
-        quantized = {} if self.qp is None else {"qp": self.qp}
+        quantized = {} if self.qp is None else {"qp": self.qp, **({"rounded": True} if self.rounded else {})}
         hooks = describe_hooks(self.field)
         return {"field": describe_field(self.field)._asdict(), **quantized, **({"hooks": hooks} if hooks else {})}
 

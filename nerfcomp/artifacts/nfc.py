@@ -46,11 +46,13 @@ class BitAllocation(NamedTuple):
         rd_lambda: What a bit may cost in distortion, as a fraction of ``mean sensitivity * step^2``; 0 quantizes each
             value to the nearest.
         sensitivity: Of the tensors that are quantized with it, same shapes.
+        dependent: Quantize with the trellis; not for weights that training has rounded to multiples of their steps.
     """
 
     qp: dict[str, int]
     rd_lambda: float = 0.0
     sensitivity: dict[str, Tensor] | None = None
+    dependent: bool = True
 
 
 def uniform_allocation(trained: Artifact, qp: int, side: SideQP = SideQP()) -> BitAllocation:
@@ -63,7 +65,7 @@ def quantize_parameter(allocation: BitAllocation, name: str, parameter: Tensor) 
     """Quantize one parameter as allocated; with an ``rd_lambda``, values that hardly a ray reads move towards zero."""
     values, qp = parameter.detach().cpu().float().numpy(), allocation.qp[name]
     if allocation.rd_lambda == 0.0 or allocation.sensitivity is None or name not in allocation.sensitivity:
-        return quantize(values, qp, name=name)
+        return quantize(values, qp, allocation.dependent, name=name)
     sensitivity = allocation.sensitivity[name].cpu().float()
     read = sensitivity[sensitivity > 0]
     mean = float(read.double().mean()) if len(read) else 1.0

@@ -14,8 +14,9 @@ from nerfcomp.artifacts.artifact import Artifact, checked_qp
 from nerfcomp.artifacts.volume_info import Axes, VolumeInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
 from nerfcomp.descriptions import Description
-from nerfcomp.fields import Field, HashVolume, LatentGridVolume, VolumeField, build_field, lattice_positions
+from nerfcomp.fields import Field, HashVolume, LatentGridVolume, VolumeField, build_field
 from nerfcomp.files import atomic_write
+from nerfcomp.geometry.lattice import lattice_positions
 
 _TILE = 2**18  # points that are evaluated at once
 _BATCHES, _POINTS = 16, 16384  # for sensitivities
@@ -41,7 +42,12 @@ class VolumeArtifact(Artifact):
         info = VolumeInfo.from_json(description["volume"])
         field = build_field(Description.from_json(description["field"]), cls.field_classes)
         assert isinstance(field, VolumeField)
-        return cls(field=field.eval(), info=info, qp=checked_qp(description.get("qp")))
+        return cls(
+            field=field.eval(),
+            info=info,
+            qp=checked_qp(description.get("qp")),
+            rounded=description.get("rounded") is True,
+        )
 
     def describe(self) -> dict[str, Any]:
         """Say in JSON values how this is rebuilt, weights apart."""

@@ -6,6 +6,7 @@ from nerfcomp.callbacks.images import ImageLogger
 from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.pruning import PruningRounds
 from nerfcomp.callbacks.pseudo import PseudoDataWriter
+from nerfcomp.callbacks.rate_control import RateControl
 from nerfcomp.callbacks.record import ResultFile
 from nerfcomp.callbacks.run_cli import RunCLI
 from nerfcomp.callbacks.run_folder import RunFolder, RunLogger
@@ -20,6 +21,7 @@ __all__ = [
     "MovieRender",
     "PruningRounds",
     "PseudoDataWriter",
+    "RateControl",
     "ResultFile",
     "RunCLI",
     "RunCheckpoint",

@@ -5,6 +5,7 @@ from nerfcomp.datamodules.poses import CameraBoxPoses, PosesBetween, PoseSource,
 from nerfcomp.datamodules.rays import RayDataModule
 from nerfcomp.datamodules.teacher import PoseDataModule
 from nerfcomp.datamodules.views import PseudoDataModule, TeacherDataModule, ViewDataModule
+from nerfcomp.datamodules.volume import VolumeDataModule
 
 __all__ = [
     "CameraBoxPoses",
@@ -17,4 +18,5 @@ __all__ = [
     "SphericalPoses",
     "TeacherDataModule",
     "ViewDataModule",
+    "VolumeDataModule",
 ]

@@ -10,7 +10,6 @@ from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.nerf import NeRFField, VanillaNeRF
 from nerfcomp.fields.ngp import NGPField
 from nerfcomp.fields.volume import HashVolume, VolumeField
-from nerfcomp.fields.volume_positions import lattice_positions, volume_extent
 
 __all__ = [
     "Bounds",
@@ -32,6 +31,4 @@ __all__ = [
     "build_field",
     "density_to_alpha",
     "describe_field",
-    "lattice_positions",
-    "volume_extent",
 ]

@@ -1,7 +1,7 @@
 """Fields of scalar volumes: continuous in space, with gradients, over the cube [-1, 1]^3.
 
 Notation: ``x`` is a position in [-1, 1]^3, the same unit along every axis: the longest axis of a volume spans the cube,
-shorter ones its middle (see `nerfcomp.fields.volume_positions`). Values are normalised: -1 and 1 are the ends of the
+shorter ones its middle (see `nerfcomp.geometry.lattice`). Values are normalised: -1 and 1 are the ends of the
 volume's range.
 """
 

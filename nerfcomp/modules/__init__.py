@@ -6,5 +6,14 @@ from nerfcomp.modules.lsa import LSAModule
 from nerfcomp.modules.radiance_field import RadianceFieldModule
 from nerfcomp.modules.teacher import TeacherModule
 from nerfcomp.modules.vanilla_nerf import VanillaNeRFModule
+from nerfcomp.modules.volume import VolumeModule
 
-__all__ = ["FieldModule", "LSAModule", "RadianceFieldModule", "LightFieldModule", "TeacherModule", "VanillaNeRFModule"]
+__all__ = [
+    "FieldModule",
+    "LSAModule",
+    "RadianceFieldModule",
+    "LightFieldModule",
+    "TeacherModule",
+    "VanillaNeRFModule",
+    "VolumeModule",
+]

@@ -53,7 +53,7 @@ def encode_for(
     if trained.qp is not None:
         if target.target_bytes is not None or target.max_psnr_drop is not None:
             raise NerfcompError("The weights of this field are quantized already; set the limit where that is done.")
-        return encode_artifact(trained, BitAllocation(trained.qp), provenance)
+        return encode_artifact(trained, BitAllocation(trained.qp, dependent=not trained.rounded), provenance)
     allocator = Allocator(trained, target.uniform, target.side)
 
     def container(qp: int) -> Container:

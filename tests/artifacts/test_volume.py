@@ -13,7 +13,8 @@ from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.codec import read_container, to_bytes
 from nerfcomp.errors import ContainerError, NerfcompError
-from nerfcomp.fields import HashVolume, LatentGridVolume, VolumeField, lattice_positions
+from nerfcomp.fields import HashVolume, LatentGridVolume, VolumeField
+from nerfcomp.geometry.lattice import lattice_positions
 
 INFO = VolumeInfo((7, 5, 4), "uint8", 3.0, 230.0, (1.0, 0.5, 2.0), (0.0, -1.0, 3.0), "density")
 

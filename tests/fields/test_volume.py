@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from nerfcomp.fields import HashVolume, LatentGridVolume, VolumeField, lattice_positions, volume_extent
+from nerfcomp.fields import HashVolume, LatentGridVolume, VolumeField
 from nerfcomp.fields.volume import ScalarHead
+from nerfcomp.geometry.lattice import lattice_positions, volume_extent
 
 
 def make(kind: str) -> VolumeField:

@@ -21,7 +21,7 @@ class RankDump(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
         self.losses.append(float(outputs["loss"]))
-        self.rays.append(int(outputs["rays"]))
+        self.rays.append(int(outputs.get("rays", 0)))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         content = {

@@ -1,9 +1,39 @@
-"""Where the voxels of a volume lie in the cube [-1, 1]^3 of its field."""
+"""Where the voxels of a volume lie in the cube [-1, 1]^3 of its field, and batches of them."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+class VolumeBatch(NamedTuple):
+    """Points with known values.
+
+    Attributes:
+        x: (M, 3) positions in [-1, 1].
+        values: (M,) normalised to [-1, 1].
+        weights: (M,) of each point in the loss; 1 on average.
+        blocks: (M,) int64 block of each point.
+    """
+
+    x: Tensor
+    values: Tensor
+    weights: Tensor
+    blocks: Tensor
+
+
+class VolumeSlab(NamedTuple):
+    """Some layers of a volume.
+
+    Attributes:
+        start: First layer.
+        values: (A, Y, Z) in the stored type; none where another rank has one slab more.
+    """
+
+    start: int
+    values: NDArray[Any]
 
 
 def volume_extent(shape: Sequence[int]) -> tuple[float, float, float]:
