@@ -1,0 +1,159 @@
+"""What fields with a surface share: a signed distance, the opacity that follows from it, and normals.
+
+Notation: ``f`` is the signed distance at the middle of an interval of length ``dt``, positive outside, in the units of
+``x``; ``cos`` its slope along the ray; ``s`` the sharpness ``inv_s`` of the logistic distribution around the surface.
+Source: Wang et al., "NeuS: Learning Neural Implicit Surfaces by Volume Rendering" (2021), eq. 13, and its code.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from nerfcomp.fields.base import RadianceField
+
+_SMALL = 1e-5  # of the published code: keeps the quotient of two vanishing numbers at 1, deep inside
+_CELL = math.sqrt(3) / 2 / 128  # half a diagonal of a cell of the usual occupancy grid, in widths of the box
+
+
+class Geometry(NamedTuple):
+    """What a surface field says about M positions.
+
+    Attributes:
+        sdf: (M,) signed distance.
+        gradients: (M, 3) its gradient, of unit length where it is a distance.
+        features: (M, G) for the colour.
+        laplacian: (M,) sum of its second derivatives, where normals are differences.
+    """
+
+    sdf: Tensor
+    gradients: Tensor
+    features: Tensor
+    laplacian: Tensor | None = None
+
+
+class SurfaceShade(NamedTuple):
+    """What a surface field says about M samples; more than `nerfcomp.fields.base.Shade`.
+
+    Attributes:
+        alpha: (M,) opacity of the interval.
+        rgb: (M, 3) in [0, 1].
+        normals: (M, 3) unit, outward.
+        geometry: What losses on the surface need.
+    """
+
+    alpha: Tensor
+    rgb: Tensor
+    normals: Tensor
+    geometry: Geometry
+
+
+class SurfaceField(RadianceField):
+    """A signed distance and colours inside the cube.
+
+    Attributes:
+        annealed: Share ``r`` in [0, 1] of the true slope in the opacity; below 1 while training, so that gradients also
+            reach surfaces that look away.
+    """
+
+    annealed = 1.0
+
+    @property
+    def inv_s(self) -> Tensor:
+        """(1,) sharpness, per unit of length of ``x``."""
+        raise TypeError(f"{type(self).__name__} does not say its sharpness.")
+
+    @property
+    def half_side(self) -> Tensor:
+        """Half the width of the cube."""
+        return (self.aabb[1, 0] - self.aabb[0, 0]) / 2
+
+    def sdf(self, x: Tensor) -> Tensor:
+        """Signed distance (M,) at positions (M, 3), positive outside."""
+        raise TypeError(f"{type(self).__name__} does not say its distance.")
+
+    def geometry(self, x: Tensor) -> Geometry:
+        """Distance, gradient and features at positions (M, 3)."""
+        raise TypeError(f"{type(self).__name__} does not say its geometry.")
+
+    def color(self, x: Tensor, d: Tensor, geometry: Geometry) -> Tensor:
+        """Colours (M, 3) of positions (M, 3), seen along (M, 3)."""
+        raise TypeError(f"{type(self).__name__} does not say its colour.")
+
+    def set_progress(self, active_levels: int | None = None, annealed: float = 1.0) -> None:
+        """Tell how far training is; a description of the field keeps it.
+
+        Args:
+            active_levels: Levels of an encoding that are in use; all when absent.
+            annealed: See the class.
+        """
+        self.annealed = annealed
+        self.arguments["annealed"] = annealed
+
+    @property
+    def detail(self) -> float:
+        """Coarsest over present step of normals, at most 1: curvature counts less as detail comes in."""
+        return 1.0
+
+    def folded(self) -> "SurfaceField":
+        """The same field with plain weights, as they are coded."""
+        return self
+
+    def alpha(self, x: Tensor, d: Tensor, dt: Tensor) -> Tensor:
+        """Opacity (M,) of intervals, from the distances at both of their ends, without a normal."""
+        half = d * (dt / 2).unsqueeze(1)
+        before, after = self.sdf(torch.cat([x - half, x + half])).chunk(2)
+        return section_alpha((before + after) / 2, (after - before) / dt, dt, self.inv_s, self.annealed)
+
+    def peak_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
+        """Largest opacity (M,), over all directions, of intervals of length (M,) in a cell of the grid around (M, 3)."""
+        nearest = self.sdf(x) - 2 * _CELL * self.half_side
+        return section_alpha(nearest, -torch.ones_like(dt), dt, self.inv_s, 1.0)
+
+    def solidity(self, x: Tensor) -> Tensor:
+        """Minus the signed distance."""
+        return -self.sdf(x)
+
+    def surface_level(self) -> float:
+        """The surface is at distance 0."""
+        return 0.0
+
+    def steepest(self) -> float | None:
+        """Distances have slope 1; learned ones are rarely twice as steep."""
+        return 2.0
+
+    def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> SurfaceShade:  # type: ignore[override]
+        """Opacity, colour, normal and geometry of samples at (M, 3), seen along unit (M, 3), of length (M,)."""
+        geometry = self.geometry(x)
+        slope = (d * geometry.gradients).sum(1)
+        alpha = section_alpha(geometry.sdf, slope, dt, self.inv_s, self.annealed)
+        return SurfaceShade(alpha, self.color(x, d, geometry), normalize(geometry.gradients, dim=1), geometry)
+
+
+def section_alpha(sdf: Tensor, slope: Tensor, dt: Tensor, inv_s: Tensor, annealed: float = 1.0) -> Tensor:
+    """Opacity of a section of a ray from the distances at both of its ends, which follow from middle and slope.
+
+    The slope is ``-relu(-cos)``, and where training has not got so far (``annealed`` below 1) partly
+    ``-relu(1 / 2 - cos / 2)``.
+
+    Args:
+        sdf: (M,) at the middle.
+        slope: (M,) along the ray, in [-1, 1] where ``sdf`` is a distance.
+        dt: (M,) length.
+        inv_s: (1,) sharpness.
+        annealed: In [0, 1].
+
+    Returns:
+        (M,) in [0, 1].
+
+    >>> section_alpha(torch.tensor([0.0, 1.0]), torch.tensor([-1.0, -1.0]), torch.full((2,), 0.2), torch.tensor([64.0]))
+    tensor([0.9983, 0.0000])
+    """
+    falling = -torch.relu(-slope)
+    if annealed < 1.0:
+        falling = falling * annealed - torch.relu(0.5 - 0.5 * slope) * (1.0 - annealed)
+    step = falling * dt / 2
+    before, after = torch.sigmoid((sdf - step) * inv_s), torch.sigmoid((sdf + step) * inv_s)
+    return ((before - after + _SMALL) / (before + _SMALL)).clamp(0.0, 1.0)
