@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 from nerfcomp.artifacts.artifact import Artifact, SceneArtifact, kind_of
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.surface import SurfaceArtifact
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.compression import attach_described
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import CheckpointError, ContainerError
 
-KINDS: tuple[type[Artifact], ...] = (RadianceFieldArtifact, LightFieldArtifact, VolumeArtifact)
+KINDS: tuple[type[Artifact], ...] = (RadianceFieldArtifact, SurfaceArtifact, LightFieldArtifact, VolumeArtifact)
 
 
 A = TypeVar("A", bound=Artifact)

@@ -150,7 +150,8 @@ class RandomRayLoader:
             background = self.background.to(device).expand(self.batch_size, 3)
         rays = camera_rays(scene.camera, view, x, y, scene.near, scene.far, scene.ndc)
         rgba = gather_pixels(scene.images, view, y, x)
-        return RayBatch(rays, over_background(rgba, background), background)
+        alpha = rgba[:, 3].float() / 255 if scene.has_alpha else None
+        return RayBatch(rays, over_background(rgba, background), background, alpha=alpha)
 
     def state_dict(self) -> dict[str, Any]:
         """What the draws depend on, besides the step."""

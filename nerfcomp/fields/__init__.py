@@ -5,10 +5,13 @@ from nerfcomp.fields.block_points import Bounds
 from nerfcomp.fields.build import build_field, describe_field
 from nerfcomp.fields.encodings import Frequency, HashGrid, SphericalHarmonics
 from nerfcomp.fields.feature_grid import FeatureGrid, LatentGridVolume
+from nerfcomp.fields.hash_surface import HashSurfaceField
 from nerfcomp.fields.light_field import LightField
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.nerf import NeRFField, VanillaNeRF
+from nerfcomp.fields.neus import NeuSField
 from nerfcomp.fields.ngp import NGPField
+from nerfcomp.fields.surface import SurfaceField
 from nerfcomp.fields.volume import HashVolume, VolumeField
 
 __all__ = [
@@ -18,14 +21,17 @@ __all__ = [
     "MLP",
     "Frequency",
     "HashGrid",
+    "HashSurfaceField",
     "HashVolume",
     "LatentGridVolume",
     "LightField",
     "NGPField",
     "NeRFField",
+    "NeuSField",
     "RadianceField",
     "Shade",
     "SphericalHarmonics",
+    "SurfaceField",
     "VanillaNeRF",
     "VolumeField",
     "build_field",

@@ -83,8 +83,8 @@ class HashSurfaceField(SurfaceField):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         hidden[0].weight[:, 3:] = 0.0  # type: ignore[index, operator]
         mean = math.sqrt(math.pi / last.in_features)  # type: ignore[operator]
-        nn.init.normal_(last.weight[:1], mean, 1e-4)  # type: ignore[index]
-        nn.init.constant_(last.bias[:1], -radius)  # type: ignore[index]
+        nn.init.normal_(last.weight[:1], mean, 1e-4)
+        nn.init.constant_(last.bias[:1], -radius)
 
     @property
     def inv_s(self) -> Tensor:
@@ -101,6 +101,11 @@ class HashSurfaceField(SurfaceField):
         self.arguments["active_levels"] = active_levels
 
     @property
+    def level_count(self) -> int:
+        """Levels of the grid."""
+        return len(self.grid.levels)
+
+    @property
     def normal_step(self) -> float:
         """Distance from a position to where the differences of its normal are taken, in widths of the cube."""
         return 1.0 / self.grid.geometry.scales[self.active_levels - 1]
@@ -113,7 +118,8 @@ class HashSurfaceField(SurfaceField):
     def _hidden(self, x: Tensor) -> Tensor:
         """Last hidden values (M, hidden_width)."""
         unit, n = self.to_unit(x), self.active_levels
-        geometry = GridGeometry(*(part[:n] for part in self.grid.geometry))
+        scales, resolutions, entries = self.grid.geometry
+        geometry = GridGeometry(scales[:n], resolutions[:n], entries[:n])
         encoded = hash_encode(unit, self.grid.tables[:n], geometry, self.grid.backend)
         first, *others = self.sdf_layers[:-1]
         weight: Tensor = first.weight  # type: ignore[assignment]
@@ -125,7 +131,7 @@ class HashSurfaceField(SurfaceField):
 
     def _distance(self, hidden: Tensor) -> Tensor:
         weight, bias = self.sdf_layers[-1].weight, self.sdf_layers[-1].bias
-        return (hidden @ weight[0] + bias[0]) * self.half_side  # type: ignore[index]
+        return (hidden @ weight[0] + bias[0]) * self.half_side
 
     def sdf(self, x: Tensor) -> Tensor:
         """Signed distance (M,) at positions (M, 3), positive outside."""

@@ -205,5 +205,5 @@ def _set(layer: nn.Module, weight: Tensor, bias: float) -> None:
     if hasattr(layer, "set_weight"):
         layer.set_weight(weight)
     else:
-        layer.weight.copy_(weight)  # type: ignore[operator]
+        layer.weight.copy_(weight)  # type: ignore[operator, union-attr]
     nn.init.constant_(layer.bias, bias)  # type: ignore[arg-type]

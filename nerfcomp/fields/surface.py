@@ -93,6 +93,11 @@ class SurfaceField(RadianceField):
         self.arguments["annealed"] = annealed
 
     @property
+    def level_count(self) -> int:
+        """Levels that can come in one after the other; 1 where there are none."""
+        return 1
+
+    @property
     def detail(self) -> float:
         """Coarsest over present step of normals, at most 1: curvature counts less as detail comes in."""
         return 1.0
@@ -108,7 +113,7 @@ class SurfaceField(RadianceField):
         return section_alpha((before + after) / 2, (after - before) / dt, dt, self.inv_s, self.annealed)
 
     def peak_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
-        """Largest opacity (M,), over all directions, of intervals of length (M,) in a cell of the grid around (M, 3)."""
+        """Largest opacity (M,), over all directions, of intervals (M,) anywhere in a cell of the grid at (M, 3)."""
         nearest = self.sdf(x) - 2 * _CELL * self.half_side
         return section_alpha(nearest, -torch.ones_like(dt), dt, self.inv_s, 1.0)
 
@@ -148,8 +153,9 @@ def section_alpha(sdf: Tensor, slope: Tensor, dt: Tensor, inv_s: Tensor, anneale
     Returns:
         (M,) in [0, 1].
 
-    >>> section_alpha(torch.tensor([0.0, 1.0]), torch.tensor([-1.0, -1.0]), torch.full((2,), 0.2), torch.tensor([64.0]))
-    tensor([0.9983, 0.0000])
+    >>> sdf, slope, length = torch.tensor([0.0, -1.0]), torch.tensor([-1.0, -1.0]), torch.full((2,), 0.2)
+    >>> section_alpha(sdf, slope, length, torch.tensor([64.0]))
+    tensor([0.9983, 1.0000])
     """
     falling = -torch.relu(-slope)
     if annealed < 1.0:

@@ -44,6 +44,7 @@ class RayBatch(NamedTuple):
         width: Columns of that image, else 0.
         name: File name of that image, else empty.
         camera: The one view of that image, for fields that draw it as a whole.
+        alpha: (N,) in [0, 1], opacity of the pixels, where images have it.
     """
 
     rays: Rays
@@ -53,6 +54,7 @@ class RayBatch(NamedTuple):
     width: int = 0
     name: str = ""
     camera: Camera | None = None
+    alpha: Tensor | None = None
 
 
 class ViewBatch(NamedTuple):

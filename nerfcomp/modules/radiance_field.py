@@ -20,12 +20,16 @@ from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.modules.processes import RankShares
 from nerfcomp.optim import GridAdam
 from nerfcomp.readers.scene import Scene
-from nerfcomp.rendering import Sampler, render
+from nerfcomp.rendering import Rendered, Sampler, render
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from nerfcomp.rendering.metrics import psnr
 from nerfcomp.rendering.visibility import affordable_samples
 
-_RGB_LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.smooth_l1_loss}
+_RGB_LOSSES = {
+    "mse": torch.nn.functional.mse_loss,
+    "huber": torch.nn.functional.smooth_l1_loss,
+    "l1": torch.nn.functional.l1_loss,
+}
 
 
 class RadianceFieldModule(EvaluatedModule):
@@ -36,7 +40,7 @@ class RadianceFieldModule(EvaluatedModule):
         sampler: Chooses where along each ray the field is evaluated.
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer and the total number of steps.
-        rgb_loss: ``mse``, or ``huber`` (smooth L1 with its bend at 1).
+        rgb_loss: ``mse``, ``l1``, or ``huber`` (smooth L1 with its bend at 1).
         opacity_weight: Weight of the entropy of each ray's opacity, which pushes rays to be empty or solid.
         distortion_weight: Weight of the distortion loss of mip-NeRF 360, which pulls a ray's samples together.
         max_samples: A step uses as many of its rays as fit in this number of samples, so that its cost stays level
@@ -51,7 +55,7 @@ class RadianceFieldModule(EvaluatedModule):
         sampler: Sampler,
         optimizer: OptimizerFactory = GridAdam,
         scheduler: SchedulerFactory | None = None,
-        rgb_loss: Literal["mse", "huber"] = "mse",
+        rgb_loss: Literal["mse", "huber", "l1"] = "mse",
         opacity_weight: float = 1e-3,
         distortion_weight: float = 0.0,
         max_samples: int = 2**18,
@@ -133,17 +137,26 @@ class RadianceFieldModule(EvaluatedModule):
         shares = RankShares([n_rays], self.device)
         rays = Rays(*(value[:n_rays] for value in batch.rays))
         rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
+        losses, figures = self.losses(rendered, batch, n_rays), self.figures(rendered, batch, n_rays)
+        return {"loss": torch.stack(list(losses.values())).sum() * shares.wait()[0], **losses, **figures}
+
+    def losses(self, rendered: Rendered, batch: RayBatch, n_rays: int) -> dict[str, Tensor]:
+        """Weighted losses of the first ``n_rays`` rays of a batch, by name."""
         losses = {"rgb": self.rgb_loss(rendered.rgb, batch.rgb[:n_rays])}
         if self.opacity_weight > 0:
             losses["opacity"] = self.opacity_weight * opacity_entropy_loss(rendered.opacity)
         if self.distortion_weight > 0:
             losses["distortion"] = self.distortion_weight * distortion_loss(rendered, n_rays)
-        figures = {
+        return losses
+
+    def figures(self, rendered: Rendered, batch: RayBatch, n_rays: int) -> dict[str, Tensor]:
+        """Further figures of a step, by name."""
+        assert rendered.samples is not None, "of render()"
+        return {
             "psnr": psnr(rendered.rgb.detach(), batch.rgb[:n_rays]),
-            "samples_per_ray": torch.tensor(len(samples.t) / max(n_rays, 1)),
+            "samples_per_ray": torch.tensor(len(rendered.samples.t) / max(n_rays, 1)),
             "rays": torch.tensor(float(n_rays)),
         }
-        return {"loss": torch.stack(list(losses.values())).sum() * shares.wait()[0], **losses, **figures}
 
     def watched(self, opacity_fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """An opacity of the field, whose values are looked at."""

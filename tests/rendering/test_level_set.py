@@ -14,7 +14,8 @@ BOX = torch.tensor([[-1.0, -1.2, -0.9], [1.1, 0.9, 1.2]])
 
 
 def ball(x: Tensor, radius: float = 0.7) -> Tensor:
-    return radius - torch.linalg.vector_norm(x, dim=1)
+    length: Tensor = torch.linalg.vector_norm(x, dim=1)
+    return radius - length
 
 
 def edges_used_once(mesh: Mesh) -> int:
