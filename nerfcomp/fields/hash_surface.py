@@ -5,6 +5,7 @@ initial sphere. The true gradient of a hash grid jumps at the borders of cells a
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -77,14 +78,18 @@ class HashSurfaceField(SurfaceField):
 
     @torch.no_grad()
     def _make_sphere(self, radius: float) -> None:
-        *hidden, last = self.sdf_layers
+        *hidden, last = self._linear
         for layer in hidden:
-            nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / layer.out_features))  # type: ignore[arg-type, operator]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        hidden[0].weight[:, 3:] = 0.0  # type: ignore[index, operator]
-        mean = math.sqrt(math.pi / last.in_features)  # type: ignore[operator]
+            nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / layer.out_features))
+            nn.init.zeros_(layer.bias)
+        hidden[0].weight[:, 3:] = 0.0
+        mean = math.sqrt(math.pi / last.in_features)
         nn.init.normal_(last.weight[:1], mean, 1e-4)
         nn.init.constant_(last.bias[:1], -radius)
+
+    @property
+    def _linear(self) -> list[nn.Linear]:
+        return [cast(nn.Linear, layer) for layer in self.sdf_layers]
 
     @property
     def inv_s(self) -> Tensor:
@@ -121,16 +126,16 @@ class HashSurfaceField(SurfaceField):
         scales, resolutions, entries = self.grid.geometry
         geometry = GridGeometry(scales[:n], resolutions[:n], entries[:n])
         encoded = hash_encode(unit, self.grid.tables[:n], geometry, self.grid.backend)
-        first, *others = self.sdf_layers[:-1]
-        weight: Tensor = first.weight  # type: ignore[assignment]
-        straight = torch.addmm(first.bias, 2 * unit - 1, weight[:, :3].T)  # type: ignore[arg-type]
+        first, *others = self._linear[:-1]
+        weight = first.weight
+        straight = torch.addmm(first.bias, 2 * unit - 1, weight[:, :3].T)
         hidden = softplus(torch.addmm(straight, encoded, weight[:, 3 : 3 + encoded.shape[1]].T), _BETA)
         for layer in others:
             hidden = softplus(layer(hidden), _BETA)
         return hidden
 
     def _distance(self, hidden: Tensor) -> Tensor:
-        weight, bias = self.sdf_layers[-1].weight, self.sdf_layers[-1].bias
+        weight, bias = self._linear[-1].weight, self._linear[-1].bias
         return (hidden @ weight[0] + bias[0]) * self.half_side
 
     def sdf(self, x: Tensor) -> Tensor:

@@ -200,10 +200,10 @@ class NeuSField(SurfaceField):
 
 
 @torch.no_grad()
-def _set(layer: nn.Module, weight: Tensor, bias: float) -> None:
+def _set(layer: Any, weight: Tensor, bias: float) -> None:
     """Give a layer of either kind a weight and a constant bias."""
     if hasattr(layer, "set_weight"):
         layer.set_weight(weight)
     else:
-        layer.weight.copy_(weight)  # type: ignore[operator, union-attr]
-    nn.init.constant_(layer.bias, bias)  # type: ignore[arg-type]
+        layer.weight.copy_(weight)
+    nn.init.constant_(layer.bias, bias)

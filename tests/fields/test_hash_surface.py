@@ -1,5 +1,7 @@
 """The fast surface field against differences and derivatives written out."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -61,8 +63,9 @@ def test_differences_of_a_quadratic_are_exact(monkeypatch: pytest.MonkeyPatch) -
     axes = torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64)
     monkeypatch.setattr(field, "_hidden", lambda x: (x * x * axes).sum(1, keepdim=True).expand(-1, 16) / 16)
     with torch.no_grad():
-        field.sdf_layers[-1].weight[0] = 1 / 2  # half_side is 2
-        field.sdf_layers[-1].bias[0] = 0.0
+        last: Any = field.sdf_layers[-1]
+        last.weight[0] = 1 / 2  # half_side is 2
+        last.bias[0] = 0.0
     x = inside(field, 20)
     found = field.geometry(x)
     torch.testing.assert_close(found.gradients, 2 * axes * x)
@@ -98,7 +101,7 @@ def test_derivatives_of_all_outputs() -> None:
     x = inside(field, 3)
     d = torch.nn.functional.normalize(torch.randn(3, 3, dtype=torch.float64), dim=1)
     dt = torch.full((3,), 0.1, dtype=torch.float64)
-    first = field.sdf_layers[0].weight
+    first: Any = field.sdf_layers[0].weight
 
     def outputs(weight: torch.Tensor, sharpness: torch.Tensor) -> torch.Tensor:
         changed = {"sdf_layers.0.weight": weight, "sharpness": sharpness}

@@ -14,7 +14,8 @@ State = dict[str, Tensor]
 
 def weight(state: State, name: str) -> Tensor:
     direction = state[f"{name}.weight_v"]
-    return state[f"{name}.weight_g"] * direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+    found: Tensor = state[f"{name}.weight_g"] * direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+    return found
 
 
 def waves(x: Tensor, octaves: int) -> Tensor:
