@@ -1,4 +1,4 @@
-"""Train, validate, test or run a field: ``python train.py fit --config configs/ngp/lego.yaml``.
+"""Train, measure or run a field: ``python train.py fit --config configs/ngp.yaml --config configs/scenes/lego.yaml``.
 
 Without ``--config`` the embedded default trains: a scene that the program makes itself, on whatever device there is.
 ``--help`` alone loads nothing but this file, as torch and Lightning take seconds.
@@ -69,6 +69,7 @@ def main(args: Sequence[str], run: bool = True) -> "RunCLI":
     from lightning import LightningDataModule
 
     from nerfcomp import callbacks, modules
+    from nerfcomp.commands.configurations import with_included
 
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -83,7 +84,7 @@ def main(args: Sequence[str], run: bool = True) -> "RunCLI":
         auto_configure_optimizers=False,
         seed_everything_default=0,
         save_config_callback=callbacks.RunFolder,
-        args=with_default_config(args) if run else list(args),
+        args=with_included(with_default_config(args) if run else args),
         run=run,
     )
 

@@ -27,11 +27,11 @@ sys.path.insert(0, str(ROOT))
 from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
-import yaml
 from lightning import Trainer, seed_everything
 
 import train
 from benchmarks.common import FOLDER, report
+from nerfcomp.commands.configurations import merged
 from nerfcomp.evaluation.report import mean_result, write_csv, write_json
 from nerfcomp.evaluation.views import evaluate_views
 from nerfcomp.readers import ProceduralReader, Scene, Split
@@ -74,7 +74,7 @@ class Case(NamedTuple):
     @property
     def key(self) -> str:
         """Digest of all that the run depends on, besides the program."""
-        config = (ROOT / "configs" / f"{self.config}.yaml").read_text()
+        config = merged(ROOT / "configs" / f"{self.config}.yaml")
         return hashlib.sha256(repr((self, SCENES[self.scene], config, _SHARE)).encode()).hexdigest()[:16]
 
 
@@ -101,7 +101,7 @@ class Row(NamedTuple):
 def arguments_of(case: Case) -> list[str]:
     """The shipped configuration with a seed, a smaller batch, and its steps scaled."""
     path = ROOT / "configs" / f"{case.config}.yaml"
-    settings = yaml.safe_load(path.read_text())
+    settings = merged(path)
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     march = "training_sampler" if "training_sampler" in model else "sampler"
     coarse = model[march]["init_args"].get("coarse_until", 0) * case.steps // settings["trainer"]["max_steps"]

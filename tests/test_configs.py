@@ -1,21 +1,55 @@
 """Every shipped configuration builds, and stays short."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import train
+from nerfcomp.commands.configurations import merged
 
-CONFIGS = sorted((Path(train.__file__).parent / "configs").rglob("*.yaml"))
+ROOT = Path(train.__file__).parent / "configs"
+WHOLE = [
+    ROOT / "default.yaml",
+    *sorted(path for path in ROOT.glob("*/*.yaml") if path.parent.name not in ("parts", "scenes")),
+]
+LEGO, FERN = ROOT / "scenes" / "lego.yaml", ROOT / "scenes" / "fern.yaml"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def build(*args: str | Path) -> Any:
+    return train.main([str(arg) for arg in args], run=False)
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_config_builds(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cli = train.main(["--config", str(path)], run=False)
+    cli = build("--config", path)
     assert cli.model is not None and cli.datamodule is not None
-    assert len(path.read_text().splitlines()) < 30
 
 
-def test_there_are_configs() -> None:
-    assert len(CONFIGS) >= 4
+@pytest.mark.parametrize(("method", "scene"), [("ngp", LEGO), ("ngp_ndc", FERN)])
+def test_a_method_on_a_scene_is_the_file_of_both(
+    method: str, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    together = build("--config", ROOT / f"{method}.yaml", "--config", scene).config
+    alone = build("--config", ROOT / "ngp" / scene.name).config
+    together.pop("config", None), alone.pop("config", None)
+    assert together.as_dict() == alone.as_dict()
+    assert together.trainer.logger.init_args.scene == scene.stem
+
+
+def test_configs_say_everything_once_and_chain_runs_by_name() -> None:
+    for path in ROOT.rglob("*.yaml"):
+        text = path.read_text()
+        assert len(text.splitlines()) < 30 and "version_" not in text, path
+    for path in WHOLE[1:]:
+        assert "include:" in path.read_text(), path
+
+
+def test_settings_of_a_configuration_with_all_that_it_includes() -> None:
+    settings = merged(ROOT / "nerf" / "lego.yaml")
+    sampler = settings["model"]["init_args"]["training_sampler"]
+    assert sampler["class_path"] == "OccupancySampler" and sampler["init_args"]["coarse_until"] == 3500
+    assert sampler["init_args"]["n_steps"] == 256
+    assert settings["trainer"]["callbacks"] == ["RunProgressBar", "Throughput", "RunCheckpoint", "ImageLogger"]

@@ -45,6 +45,14 @@ def find_checkpoint(path: str | Path, runs: str | Path = RUNS) -> Path:
     return _last_finished(path) if any(map(is_finished, begun)) else begun[0] / LAST
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether `find_checkpoint` finds a file."""
+    try:
+        return find_checkpoint(path).is_file()
+    except CheckpointError:
+        return False
+
+
 def is_finished(run: Path) -> bool:
     """Whether the training of a run is over."""
     return (run / LAST).with_name(FINISHED).is_file()

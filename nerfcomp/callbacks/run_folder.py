@@ -21,12 +21,20 @@ class RunLogger(TensorBoardLogger):
     """TensorBoard files in ``<save_dir>/<name>/version_<n>``.
 
     Args:
-        name: Name of the run.
+        name: Name of the run, or of its method.
+        scene: What the method is used on; the run is called ``<name>_<scene>`` then.
         save_dir: Folder of all runs.
         version: Number of the version, or the name of its folder; the next free number when absent.
     """
 
-    def __init__(self, name: str = "default", save_dir: str = "runs", version: int | str | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "default",
+        save_dir: str = "runs",
+        version: int | str | None = None,
+        scene: str | None = None,
+    ) -> None:
+        name = f"{name}_{scene}" if scene else name
         super().__init__(save_dir=save_dir, name=name, version=version, default_hp_metric=False)
         self._chosen = version is not None
         self._claimed = False

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
 from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook
 from nerfcomp.errors import NerfcompError
@@ -85,7 +85,7 @@ class LightFieldModule(EvaluatedModule):
         scene: SceneInfo = self.trainer.datamodule.info  # type: ignore[attr-defined]
         self.scene = scene
         if self.init_from is not None:
-            if Path(self.init_from).exists():  # a resumed run takes everything from its own checkpoint
+            if is_there(self.init_from):  # a resumed run takes everything from its own checkpoint
                 self._start_from(self.init_from)
         elif self.student is not None and self.field is not None:
             self.student.set_aabb(torch.tensor(scene.aabb))

@@ -1,6 +1,5 @@
 """Tuning what coarse quantization left: local scaling adaptation (LSA) of both networks at once."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,6 +11,7 @@ from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, side_qps
 from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.nfc import quantize_field
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.runs import is_there
 from nerfcomp.compression import LocalScaling, WeightHook, named_scales, plain_parameters
 from nerfcomp.errors import SettingsError
 from nerfcomp.exchange.loading import load_start
@@ -104,7 +104,7 @@ class LSAModule(VanillaNeRFModule):
         if self.field is None:
             if self.init_from is None:
                 raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
-            if Path(self.init_from).exists():
+            if is_there(self.init_from):
                 self._start_from(self.init_from, stage == "fit")
 
     def _start_from(self, path: str, begins: bool) -> None:

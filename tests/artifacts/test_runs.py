@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nerfcomp.artifacts.reading import read_artifact
-from nerfcomp.artifacts.runs import find_checkpoint, mark_finished
+from nerfcomp.artifacts.runs import LAST, find_checkpoint, is_there, mark_finished
 from nerfcomp.errors import CheckpointError
 from tests.teacher import write_teacher
 
@@ -92,3 +92,13 @@ def test_models_are_read_by_the_name_of_their_run(tmp_path: Path, monkeypatch: p
     last = begin(Path("runs"), "tiny", 0)
     write_teacher(tmp_path).rename(last)
     assert read_artifact("tiny").describe() == read_artifact(last).describe()
+
+
+def test_a_run_that_has_not_finished_is_not_there_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    last = tmp_path / "runs" / "teacher" / "version_0" / LAST
+    last.parent.mkdir(parents=True)
+    last.write_bytes(b"")
+    assert not is_there("teacher") and is_there(last) and not is_there("none.ckpt")
+    mark_finished(last)
+    assert is_there("teacher")
