@@ -3,6 +3,7 @@
 from nerfcomp.callbacks.bitstream import BitstreamExport
 from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint, StepCheckpoint
 from nerfcomp.callbacks.images import ImageLogger
+from nerfcomp.callbacks.learned_pruning import LearnedPruning
 from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.pruning import PruningRounds
 from nerfcomp.callbacks.pseudo import PseudoDataWriter
@@ -18,6 +19,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "BitstreamExport",
     "ImageLogger",
+    "LearnedPruning",
     "MovieRender",
     "PruningRounds",
     "PseudoDataWriter",

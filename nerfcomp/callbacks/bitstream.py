@@ -64,8 +64,8 @@ class BitstreamExport(Callback):
         """Write, decode, measure and log on rank zero; the other ranks wait. A field that has diverged ends the run."""
         cast(Any, pl_module).check_finite()
         self._last = trainer.global_step
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "bitstreams"  # all processes must ask
         if trainer.is_global_zero and not trainer.sanity_checking:
-            folder = Path(trainer.log_dir or trainer.default_root_dir) / "bitstreams"
             path = folder / f"step{trainer.global_step:07d}.nfc"
             figures = self.measure(trainer, pl_module, path)
             size, ratio = figures["bytes"], figures["ratio"]

@@ -125,6 +125,6 @@ class StepCheckpoint(Callback):
         if not step or step % self.every_n_steps:
             return
         cast(Any, pl_module).check_finite()
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "reconstructed"  # all processes must ask
         if trainer.is_global_zero:
-            folder = Path(trainer.log_dir or trainer.default_root_dir) / "reconstructed"
             write_checkpoint(cast(SceneArtifact, pl_module.trained), folder / f"ckpt_step{step}.pt")

@@ -119,8 +119,8 @@ class PruningRounds(Callback):
     def _measure(self, trainer: Trainer, module: LightningModule) -> None:
         """Add the row of the round that is over, on rank zero; the other ranks wait."""
         stage = f"round {self.turn}" if self.turn else "before"
+        folder = Path(trainer.log_dir or trainer.default_root_dir) / "pruning"  # all processes must ask
         if trainer.is_global_zero and stage not in [row.stage for row in self.rows]:
-            folder = Path(trainer.log_dir or trainer.default_root_dir) / "pruning"
             name = stage.replace(" ", "")
             trained = cast(Prunable, module).trained
             scene = some_views(trainer.datamodule.split("val"), self.views)  # type: ignore[attr-defined]

@@ -38,6 +38,10 @@ class ResultFile(Callback):
         """Go on with the record of an interrupted run."""
         self.rows = [(psnr, loss) for psnr, loss in state_dict["rows"].tolist()]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the run's folder, for which all processes must ask."""
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -48,14 +52,14 @@ class ResultFile(Callback):
             raise SettingsError(f"ResultFile needs psnr and loss of {type(pl_module).__name__}'s training step.")
         self.rows.append((float(outputs["psnr"]), float(outputs["loss"])))
         if len(self.rows) % self.every_n_steps == 0:
-            self.write(trainer)
+            self.write()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what is not written yet."""
         if trainer.is_global_zero and self.rows:
-            self.write(trainer)
+            self.write()
 
-    def write(self, trainer: Trainer) -> None:
+    def write(self) -> None:
         """Write the whole file anew."""
         psnr, loss = zip(*self.rows)
-        write_record(Path(trainer.log_dir or trainer.default_root_dir) / "result.txt", psnr, loss)
+        write_record(self._folder / "result.txt", psnr, loss)

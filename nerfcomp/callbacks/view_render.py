@@ -55,15 +55,15 @@ class ViewRender(Callback):
         if trainer.global_step == self._last:
             return
         self._last = trainer.global_step
+        root = Path(trainer.log_dir or trainer.default_root_dir)  # all processes must ask
         if trainer.is_global_zero:
-            self._write(trainer, module)
+            self._write(trainer, module, root / f"testset_step{trainer.global_step}")
         trainer.strategy.barrier("views")
 
-    def _write(self, trainer: Trainer, module: LightningModule) -> None:
+    def _write(self, trainer: Trainer, module: LightningModule, folder: Path) -> None:
         scene = trainer.datamodule.split("test")  # type: ignore[attr-defined]
         if self.views is not None:
             scene = some_views(scene, self.views)
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / f"testset_step{trainer.global_step}"
         mean = mean_result(evaluate_views(cast(SceneArtifact, module.trained), scene, "test views", folder))
         for log in trainer.loggers:
             log.log_metrics({"test/psnr": mean.psnr, "test/ssim": mean.ssim}, trainer.global_step)

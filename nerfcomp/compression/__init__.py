@@ -1,6 +1,7 @@
 """What decides how many bits each weight deserves, and what changes weights while they train; knows no files."""
 
 from nerfcomp.compression.allocation import allocate_qp
+from nerfcomp.compression.binary_mask import BinaryMask
 from nerfcomp.compression.hook_descriptions import SCALING_HOOK, attach_described, describe_hooks, take_hooks
 from nerfcomp.compression.hooked import (
     bake,
@@ -15,16 +16,24 @@ from nerfcomp.compression.hooked import (
     plain_parameters,
 )
 from nerfcomp.compression.hooks import WeightFunction, WeightHook, chosen_weights, linear_layers
+from nerfcomp.compression.learned_pruning import PruningFunction, PruningHook, pruning_functions
 from nerfcomp.compression.local_scaling import LocalScaling, named_scales
 from nerfcomp.compression.masks import Masking, hold_masks, named_masks
 from nerfcomp.compression.pruning import extend_masks, sparsity_after
 from nerfcomp.compression.search import largest_passing
 from nerfcomp.compression.sensitivity import measure_sensitivity, noise_sensitivity
+from nerfcomp.compression.smallify import Smallify
+from nerfcomp.compression.variational_dropout import VariationalDropout
 
 __all__ = [
+    "BinaryMask",
     "LocalScaling",
     "Masking",
+    "PruningFunction",
+    "PruningHook",
     "SCALING_HOOK",
+    "Smallify",
+    "VariationalDropout",
     "WeightFunction",
     "WeightHook",
     "allocate_qp",
@@ -49,6 +58,7 @@ __all__ = [
     "noise_sensitivity",
     "ordered_parameters",
     "plain_parameters",
+    "pruning_functions",
     "sparsity_after",
     "take_hooks",
 ]

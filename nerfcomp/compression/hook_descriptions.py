@@ -5,14 +5,23 @@ from typing import Any
 
 from torch import nn
 
+from nerfcomp.compression.binary_mask import BinaryMask
 from nerfcomp.compression.hooked import detach, hooked_weights
 from nerfcomp.compression.hooks import WeightHook
 from nerfcomp.compression.local_scaling import LocalScaling
 from nerfcomp.compression.masks import Masking
+from nerfcomp.compression.smallify import Smallify
+from nerfcomp.compression.variational_dropout import VariationalDropout
 from nerfcomp.descriptions import Description, checked_class
 from nerfcomp.errors import ContainerError
 
-HOOKS: tuple[type[WeightHook], ...] = (LocalScaling, Masking)  # that a file may ask for
+HOOKS: tuple[type[WeightHook], ...] = (
+    LocalScaling,
+    Masking,
+    BinaryMask,
+    Smallify,
+    VariationalDropout,
+)  # that a file may ask for
 _PACKAGE = "nerfcomp.compression"
 SCALING_HOOK = f"{_PACKAGE}.{LocalScaling.__name__}"
 _MOST_HOOKS = 16

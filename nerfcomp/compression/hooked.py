@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -185,11 +185,20 @@ def _baked_count(functions: list[WeightFunction]) -> int:
     return max((place + 1 for place, function in enumerate(functions) if function.coding == "baked"), default=0)
 
 
+def evaluated(function: nn.Module, weight: Tensor) -> Tensor:
+    """What a function makes of a weight when nothing trains; its state stays."""
+    training = function.training
+    try:
+        return cast(Tensor, function.eval()(weight))
+    finally:
+        function.train(training)
+
+
 def _applied(layer: nn.Module, count: int) -> Tensor:
     """What the first functions make of a layer's stored weight."""
     weight = stored_weight(layer).detach()
     for function in list(layer.parametrizations.weight)[:count]:  # type: ignore[union-attr, arg-type]
-        weight = function(weight)
+        weight = evaluated(function, weight)
     return weight
 
 

@@ -13,7 +13,7 @@ A new hook (fake quantization, pruning, ...) is a file with two classes:
    its constructor's arguments beside ``weights`` as JSON values; the function's ``hook(weights)`` makes it again.
 
 The class is added to ``HOOKS`` in `nerfcomp.compression.hook_descriptions`, which checkpoints may ask for. Pictures,
-files and ``bake`` call ``forward`` in the state that the module is in: make it deterministic in evaluation mode. Set
+files and ``bake`` call ``forward`` in evaluation mode: make it deterministic there, and what a file is to hold. Set
 ``agreed`` if all processes compute the same buffers anyway; ``begin(weight)`` hears of weights that are loaded later.
 """
 

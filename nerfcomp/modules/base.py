@@ -32,6 +32,8 @@ class FieldModule(LightningModule):
     Attributes:
         resumed: The run goes on from its own checkpoint, which holds all that ``init_from`` once gave.
         watch: What is noted of a step while training; read every few steps.
+        schedule_share: Share of the run's steps that the schedule takes; callbacks that begin anew with another
+            optimizer say so.
 
     Args:
         optimizer: Makes the optimizer from the parameters.
@@ -56,6 +58,7 @@ class FieldModule(LightningModule):
         self.init_from = init_from
         self.hooks = hooks or []
         self.resumed = False
+        self.schedule_share = 1.0
         self.watch = DivergenceWatch()
         self._hooked: list[nn.Module] = []
         self._exchange: SparseExchange | None = None
@@ -119,7 +122,7 @@ class FieldModule(LightningModule):
                 "The learning-rate schedule needs an end, but the run has none: give --trainer.max_steps or "
                 "--trainer.max_epochs, or set model.init_args.scheduler to null."
             )
-        scheduler = self.scheduler(optimizer, int(total))
+        scheduler = self.scheduler(optimizer, max(1, round(total * self.schedule_share)))
         return cast(
             OptimizerLRScheduler,
             {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}},

@@ -68,8 +68,8 @@ class EvaluatedModule(FieldModule):
     def on_test_epoch_end(self) -> None:
         """Log the mean and write ``results.json`` and ``per_image.csv`` into the run's folder."""
         views = self._finish_views("test")
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # all processes must ask
         if self.trainer.is_global_zero and views:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
             mean = mean_result(views)
             write_json(folder / "results.json", {**mean._asdict(), "bytes": self._checkpoint_bytes()})
             write_csv(folder / "per_image.csv", views)

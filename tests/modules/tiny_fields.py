@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 
 from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
@@ -43,7 +43,12 @@ def tiny_ngp() -> tuple[RadianceField, Sampler]:
 
 
 def quiet_fit(
-    module: LightningModule, datamodule: RayDataModule, folder: Path, steps: int, ckpt: Path | None = None
+    module: LightningModule,
+    datamodule: RayDataModule,
+    folder: Path,
+    steps: int,
+    ckpt: Path | None = None,
+    callbacks: list[Callback] | None = None,
 ) -> Trainer:
     """Train so many steps on the CPU and write nothing."""
     module.hparams.clear()
@@ -57,6 +62,7 @@ def quiet_fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
+        callbacks=callbacks,
     )
     trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt, weights_only=True)
     return trainer
