@@ -1,6 +1,7 @@
 """Radiance fields: a field that is asked along rays, and the sampler that knows its empty space."""
 
 import copy
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -90,8 +91,10 @@ class RadianceFieldArtifact(SceneArtifact):
         if background is None:
             background = torch.tensor(self.scene.background)
         rays = Rays(*(part.to(self.device) for part in rays))
-        stop = self.sampler.least_transmittance
-        return render_image(self.field.shade, rays, self._middles, background.to(self.device), early_stop=stop)
+        portion = self.sampler.portion if self.device.type == "cpu" else 0  # elsewhere a march costs less than a wait
+        stop, behind = self.sampler.least_transmittance, background.to(self.device)
+        place = functools.partial(self._middles, most=portion or None)
+        return render_image(self.field.shade, rays, place, behind, early_stop=stop, portion=portion)
 
     def trace(self, rays: Rays, background: Tensor | None = None) -> Rendered:
         """Render some rays together with what their pixels are made of, all samples at once, without gradients.
@@ -174,6 +177,6 @@ class RadianceFieldArtifact(SceneArtifact):
             found |= coarse_sensitivity(lambda: full.render(rays).rgb, steering, generator)
         return found
 
-    def _middles(self, rays: Rays) -> Samples:
-        """Samples without jitter, whether training or not."""
-        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device), self.field.coarse_alpha)
+    def _middles(self, rays: Rays, most: int | None = None) -> Samples:
+        """Samples without jitter, whether training or not, the nearest ones of a ray if there may be too many."""
+        return self.sampler(rays, torch.zeros(len(rays.origins), device=self.device), self.field.coarse_alpha, most)

@@ -109,7 +109,13 @@ class HierarchicalSampler(Sampler):
         self.coarse_occupied.copy_(found[0])
 
     @torch.no_grad()
-    def forward(self, rays: Rays, jitter: Tensor | None = None, alpha_fn: AlphaFunction | None = None) -> Samples:
+    def forward(
+        self,
+        rays: Rays,
+        jitter: Tensor | None = None,
+        alpha_fn: AlphaFunction | None = None,
+        most: int | None = None,
+    ) -> Samples:
         """Place the samples of the last pass along N rays.
 
         Raises:

@@ -118,11 +118,16 @@ def render_image(
     background: Tensor,
     chunk: int = 2**15,
     early_stop: float = EARLY_STOP,
+    portion: int = 0,
 ) -> Rendered:
     """Render many rays without gradients, evaluating the field only as far as light reaches.
 
     Samples are shaded in waves, some of every ray at a time; rays that have become opaque drop out. The result is that
     of `render` up to rounding.
+
+    Behind the first surface of a scene that is seen from within, there may be a hundred samples more. A sampler that
+    places at most ``portion`` samples of a ray at a time is asked again, from the last one on, for the rays that are
+    not opaque yet.
 
     Args:
         shade_fn: Opacity and colour of samples.
@@ -131,6 +136,7 @@ def render_image(
         background: (3,) or (N, 3) colour behind.
         chunk: Rays marched at a time.
         early_stop: What is behind less transmittance is not evaluated; no colour changes by more than that.
+        portion: Most samples of a ray that ``sampler`` places at a time, the nearest ones; 0 if it places all.
 
     Returns:
         Pixels.
@@ -138,7 +144,7 @@ def render_image(
     parts = []
     for begin in range(0, len(rays.origins), chunk):
         some = Rays(*(value[begin : begin + chunk] for value in rays))
-        parts.append(_render_waves(shade_fn, some, sampler(some), early_stop))
+        parts.append(_render_portions(shade_fn, some, sampler, early_stop, portion))
     rgb = torch.cat([part.rgb for part in parts]) if parts else rays.origins.new_zeros(0, 3)
     depth = torch.cat([part.depth for part in parts]) if parts else rays.origins.new_zeros(0)
     opacity = torch.cat([part.opacity for part in parts]) if parts else rays.origins.new_zeros(0)
@@ -147,8 +153,33 @@ def render_image(
     return Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity, normals=normals)
 
 
-def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples, early_stop: float) -> Rendered:
-    """Colour without background, depth and opacity of some rays."""
+def _render_portions(
+    shade_fn: ShadeFunction, rays: Rays, sampler: Callable[[Rays], Samples], early_stop: float, portion: int
+) -> Rendered:
+    """Colour without background, depth and opacity of some rays, whose samples are placed portion by portion."""
+    samples = sampler(rays)
+    whole = _render_waves(shade_fn, rays, samples, early_stop, torch.ones_like(rays.origins[:, 0]))
+    alive = torch.arange(len(rays.origins), device=rays.origins.device)
+    while portion:
+        more = (samples.offsets.diff() >= portion) & (1 - whole.opacity[alive] > early_stop)
+        if not bool(more.any()):
+            break
+        last = samples.offsets[1:][more] - 1
+        alive = alive[more]
+        rest = Rays(*(value.index_select(0, alive) for value in rays))
+        rest = rest._replace(near=(samples.t[last] + samples.dt[last] / 4).view_as(rest.near))
+        samples = sampler(rest)
+        part = _render_waves(shade_fn, rest, samples, early_stop, 1 - whole.opacity[alive])
+        for sums, own in zip(whole, part):
+            if isinstance(sums, Tensor) and isinstance(own, Tensor):
+                sums.index_add_(0, alive, own)
+    return whole
+
+
+def _render_waves(
+    shade_fn: ShadeFunction, rays: Rays, samples: Samples, early_stop: float, transmittance: Tensor
+) -> Rendered:
+    """What samples add to the colour without background, depth and opacity of rays (N,) that have some light left."""
     begin, end = samples.offsets[:-1].clone(), samples.offsets[1:]
     rgb, depth, opacity = (samples.t.new_zeros(len(begin), *shape) for shape in ((3,), (), ()))
     normals: Tensor | None = None
@@ -157,7 +188,9 @@ def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples, early_s
     while len(alive):
         for some in torch.split(alive, max(1, at_once // size)):
             counts = (end[some] - begin[some]).clamp(max=size)
-            wave = _render_wave(shade_fn, rays.viewdirs, samples, begin[some], counts, 1 - opacity[some], early_stop)
+            wave = _render_wave(
+                shade_fn, rays.viewdirs, samples, begin[some], counts, transmittance[some] - opacity[some], early_stop
+            )
             rgb[some] += wave.rgb
             if wave.normals is not None:
                 normals = torch.zeros_like(rgb) if normals is None else normals
@@ -165,7 +198,7 @@ def _render_waves(shade_fn: ShadeFunction, rays: Rays, samples: Samples, early_s
             depth[some] += wave.depth
             opacity[some] += wave.opacity
             begin[some] += counts
-        alive = alive[(begin[alive] < end[alive]) & (1 - opacity[alive] > early_stop)]
+        alive = alive[(begin[alive] < end[alive]) & (transmittance[alive] - opacity[alive] > early_stop)]
         size = max(size, min(2 * size, at_once // max(len(alive), 1)))  # no longer than few rays need to fill a wave
     return Rendered(rgb, depth, opacity, normals=normals)
 

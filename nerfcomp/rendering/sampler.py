@@ -12,6 +12,8 @@ from nerfcomp.kernels.march import Backend, Samples, march
 from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 from nerfcomp.rendering.visibility import AlphaFunction
 
+_PORTION = 32  # a ray that hits a surface sees some twenty samples of it
+
 
 class Sampler(nn.Module):
     """Chooses the samples of rays; what it learns about the scene lives in its buffers.
@@ -20,10 +22,12 @@ class Sampler(nn.Module):
         arguments: Constructor arguments as JSON values, so that a checkpoint or a bitstream can rebuild it.
         least_transmittance: Pictures leave out what is behind less transmittance.
         carried: A bitstream carries ``occupied``; otherwise it follows from the field, see `learn`.
+        portion: Samples of a ray that pictures ask for at a time, see `render_image`; 0 for all.
     """
 
     least_transmittance = 1e-4
     carried = True
+    portion = 0
 
     arguments: dict[str, Any]
     __call__: Callable[..., Samples]
@@ -32,7 +36,13 @@ class Sampler(nn.Module):
         super().__init__()
         self.arguments = {}
 
-    def forward(self, rays: Rays, jitter: Tensor | None = None, alpha_fn: AlphaFunction | None = None) -> Samples:
+    def forward(
+        self,
+        rays: Rays,
+        jitter: Tensor | None = None,
+        alpha_fn: AlphaFunction | None = None,
+        most: int | None = None,
+    ) -> Samples:
         """Place samples along N rays.
 
         Args:
@@ -40,6 +50,7 @@ class Sampler(nn.Module):
             jitter: (N,) in [0, 1), shift of each ray's samples in steps; when absent, random while training and else 0.
             alpha_fn: Opacities (K,) of intervals at positions (K, 3), seen along (K, 3), of length (K,), for samplers
                 that let a coarse opacity guide them.
+            most: Most samples per ray, the nearest ones, for samplers with a ``portion``.
 
         Returns:
             The samples.
@@ -139,6 +150,7 @@ class OccupancySampler(Sampler):
         self.coarse_until = coarse_until
         self.coarse = False
         self.backend: Backend = backend
+        self.portion = _PORTION if max_samples % _PORTION == 0 else 0
 
     @property
     def occupied(self) -> Tensor:
@@ -172,7 +184,13 @@ class OccupancySampler(Sampler):
             self.grid.update(step // self.update_every, opacity_fn, self.cells_per_update)
 
     @torch.no_grad()
-    def forward(self, rays: Rays, jitter: Tensor | None = None, alpha_fn: AlphaFunction | None = None) -> Samples:
+    def forward(
+        self,
+        rays: Rays,
+        jitter: Tensor | None = None,
+        alpha_fn: AlphaFunction | None = None,
+        most: int | None = None,
+    ) -> Samples:
         """March N rays through the occupied cells."""
         if jitter is None and self.training:
             jitter = torch.rand(len(rays.origins), device=rays.origins.device)
@@ -189,7 +207,7 @@ class OccupancySampler(Sampler):
             self.step_size,
             largest,
             self.cone_angle,
-            self.max_samples,
+            min(self.max_samples, most or self.max_samples),
             self.grid.bricks if on_cpu else None,
             self.backend,
         )

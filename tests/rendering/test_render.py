@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -115,6 +116,20 @@ def test_waves_ask_the_field_less(rays_into: RaysInto) -> None:
     sampler = sampler_of(ball)
     render_image(shade, rays, sampler, torch.zeros(3))
     assert 0 < asked < 0.3 * len(sampler(rays).t)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 20.0, 2000.0])
+@pytest.mark.parametrize("cone_angle", [0.0, 1 / 64])
+def test_portions_equal_the_whole(rays_into: RaysInto, sigma: float, cone_angle: float) -> None:
+    ball, rays = Ball(sigma=sigma), rays_into(300, 0.9)
+    sampler, background = sampler_of(Ball(sigma=1000.0)), torch.rand(300, 3)
+    sampler.cone_angle = cone_angle
+    whole = render_image(ball.shade, rays, sampler, background)
+    for portion in (7, 32):
+        place = partial(sampler, most=portion)
+        parts = render_image(ball.shade, rays, place, background, chunk=128, portion=portion)
+        for part in ("rgb", "depth", "opacity"):
+            torch.testing.assert_close(getattr(parts, part), getattr(whole, part), rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("n", [0, 7])
