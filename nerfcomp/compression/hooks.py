@@ -184,8 +184,21 @@ class WeightHook:
         """
         functions = [(name, layer, self.function(layer)) for name, layer in self.chosen(module)]
         for _, layer, function in functions:
-            parametrize.register_parametrization(layer, "weight", function.to(stored_weight(layer).device))
+            register(layer, function)
         return [name for name, _, _ in functions]
+
+
+def register(layer: nn.Module, function: WeightFunction) -> None:
+    """Put a function on the weight of ``layer``, behind those that are there.
+
+    Torch sets the stored parameter anew, after which processes that train together hear no more of its gradients; it
+    gets another one to do that with.
+    """
+    stored = stored_weight(layer)
+    if not parametrize.is_parametrized(layer, "weight"):
+        layer.weight = nn.Parameter(stored.detach(), stored.requires_grad)
+    parametrize.register_parametrization(layer, "weight", function.to(stored.device))
+    layer.get_submodule("parametrizations.weight").original = stored
 
 
 def _has_weight(layer: nn.Module) -> bool:

@@ -182,3 +182,19 @@ def test_masks_hold_whatever_the_optimizer_does() -> None:
         assert bool((twin.get_parameter(name)[~mask] == 0).all()) and bool((twin.get_parameter(name)[mask] != 0).any())
     hold_masks(module, {"conv.weight": torch.zeros_like(masks["conv.weight"])})
     assert int(module.conv.weight.count_nonzero()) == 0 and len(hooked_weights(module)["conv.weight"]) == 1
+
+
+def test_gradients_of_a_weight_arrive_where_they_did() -> None:
+    """DistributedDataParallel waits at these nodes, and hooks may come after it."""
+
+    def node(parameter: torch.Tensor) -> object:
+        after = parameter.expand_as(parameter).grad_fn
+        assert after is not None
+        return after.next_functions[0][0]
+
+    module = Mixed()
+    nodes = {name: node(p) for name, p in plain_parameters(module).items()}
+    Masking(["*"]).attach(module)
+    LocalScaling().attach(module)
+    for name, p in plain_parameters(module).items():
+        assert node(p) is nodes[name], name
