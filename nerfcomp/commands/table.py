@@ -41,6 +41,9 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "Check the result.txt of a tuning run and draw its PSNR and loss as result.png beside it.",
         ),
     },
+    "Volumes": {
+        "volume": Command("volume:volume", "Compress a scalar volume: train, encode, decode, measure."),
+    },
     "Stages": {
         "lsa": Command(
             "lsa:lsa",

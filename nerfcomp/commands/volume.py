@@ -1,0 +1,178 @@
+"""``compress.py volume``: a scalar volume to a small file, with everything a scientist asks about it."""
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.nfc import decode_artifact, read_nfc, write_nfc
+from nerfcomp.artifacts.volume import VolumeArtifact
+from nerfcomp.callbacks import RunProgressBar
+from nerfcomp.callbacks.resume_point import ResumePoint
+from nerfcomp.commands.volume_results import VolumeOptions, measure, read_options, show, write_options
+from nerfcomp.commands.volume_training import Training, bytes_for_ratio, steps_within, train_volume
+from nerfcomp.errors import VolumeError
+from nerfcomp.evaluation.volumes import volume_quality
+from nerfcomp.files import refuse_overwrite
+from nerfcomp.rate_control.targets import RateTarget, encode_for
+from nerfcomp.readers import Volume, VolumeHints, volume_reader
+
+logger = logging.getLogger("compress")
+_RATIO = 500.0
+_PILOTS, _SLOPE, _SLOPES = (0.15, 0.2), 7.0, (3.0, 14.0)  # shares of the time; dB per factor e of bytes, and its limits
+_LEAST_BYTES, _MARGIN = 1500, 0.2  # dB
+
+
+def volume(
+    input: Path,
+    out: Path,
+    target_ratio: float | None = None,
+    target_bytes: int | None = None,
+    min_psnr: float | None = None,
+    minutes: float = 15.0,
+    steps: int | None = None,
+    seed: int = 0,
+    dataset: str | None = None,
+    axes: str | None = None,
+    spacing: tuple[float, float, float] | None = None,
+    origin: tuple[float, float, float] | None = None,
+    dtype: str | None = None,
+    shape: tuple[int, int, int] | None = None,
+    byte_order: str | None = None,
+    offset: int | None = None,
+    vti: bool = False,
+    curve: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> None:
+    """Compress a scalar volume: train, encode, decode, measure.
+
+    Ctrl-C ends training early and keeps what is there; ``--resume true`` goes on.
+
+    Args:
+        input: .npy, .cvol, .raw, .h5, .nrrd, .nii, .nc or .zarr.
+        out: The .nfc file; tables, pictures and checkpoints go into a folder of the same name with .run at its end.
+        target_ratio: How many times smaller than float32 values the file is to be; 500 when nothing else is said.
+        target_bytes: Most bytes of the file, instead.
+        min_psnr: Least PSNR in dB, instead; two short trainings find the bytes that it takes.
+        minutes: Time for training.
+        steps: Training steps, instead of as many as ``minutes`` allow for.
+        seed: Of weights and points.
+        dataset: Name of one volume among several in the file.
+        axes: Order of the axes in the file, slowest first, as in zyx.
+        spacing: Distance of voxels along x, y and z.
+        origin: Position of voxel (0, 0, 0).
+        dtype: Type of bare values, as in uint8.
+        shape: Sizes of bare values along x, y and z.
+        byte_order: Of bare values, little or big.
+        offset: Bytes before the first bare value.
+        vti: Write decoded and true values as a .vti for ParaView.
+        curve: CSV to add the result to as a row, for benchmarks/volume_codecs.py.
+        resume: Go on with the run that Ctrl-C or something else ended, with the options it was started with.
+        force: Overwrite ``out``.
+    """
+    options = VolumeOptions(**{name: value for name, value in locals().items() if name in VolumeOptions._fields})
+    show(out, compress_volume(options, out, vti, curve, resume, force))
+
+
+def compress_volume(
+    options: VolumeOptions,
+    out: Path,
+    vti: bool = False,
+    curve: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+) -> Mapping[str, Any]:
+    """Do what `volume` says; returns the figures of ``results.json``.
+
+    Raises:
+        VolumeError: The volume cannot be read, targets contradict each other, or there is nothing to resume.
+    """
+    folder = out.with_suffix(".run")
+    if not resume:
+        refuse_overwrite(out, force)
+        refuse_overwrite(folder / "options.json", force)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    started = time.perf_counter()
+    options = read_options(folder) if resume else options
+    check_targets(options)
+    found = volume_reader(Path(options.input), VolumeHints(*(getattr(options, name) for name in VolumeHints._fields)))
+    given = found.read()
+    if options.target_bytes is None or options.steps is None:
+        options = resolved(given, options)
+        write_options(folder, options)
+    trained, stopped = train(given, options, folder, resume)
+    write_nfc(encode_for(trained, RateTarget(), None, {"source": Path(options.input).name}), out)
+    seconds = time.perf_counter() - started
+    decoded = of_kind(read_nfc(out), VolumeArtifact, "Volumes are decoded from")
+    figures = measure(given, decoded, out, folder, {"seconds": seconds, "steps": options.steps, "stopped": stopped})
+    return figures.finish(vti, curve, options)
+
+
+def check_targets(options: VolumeOptions) -> None:
+    """Stop when targets contradict each other, or cannot be.
+
+    Raises:
+        VolumeError: They do.
+    """
+    asked = [name for name in ("target_ratio", "target_bytes", "min_psnr") if getattr(options, name) is not None]
+    if len(asked) > 1 and not (asked == ["target_bytes", "min_psnr"] and options.steps is not None):
+        raise VolumeError(f"Give one of {' and '.join(asked)}: they contradict each other.")
+    if options.minutes <= 0 or (options.steps is not None and options.steps < 1):
+        raise VolumeError(f"Training takes time: minutes={options.minutes:g}, steps={options.steps}.")
+    if options.target_bytes is not None and options.target_bytes < 1:
+        raise VolumeError(f"A file of {options.target_bytes} bytes cannot be; --target_bytes must be positive.")
+
+
+def resolved(given: Volume, options: VolumeOptions) -> VolumeOptions:
+    """Decide on bytes and steps, so that a resumed run need not do it again."""
+    seconds, size = 60.0 * options.minutes, options.target_bytes
+    if size is None and options.min_psnr is None:
+        size = bytes_for_ratio(given, options.target_ratio or _RATIO)
+    if size is None:
+        size, left = bytes_for_psnr(given, options, seconds), 1.0 - sum(_PILOTS)
+        seconds *= left
+    steps = options.steps or steps_within(given, Training(size, 1, options.seed), seconds)
+    logger.info("Training %d steps for a file of at most %d bytes", steps, size)
+    return options._replace(target_bytes=size, target_ratio=None, steps=steps)
+
+
+def bytes_for_psnr(given: Volume, options: VolumeOptions, seconds: float) -> int:
+    """Bytes that a PSNR takes, from short trainings at two sizes; the whole training then does better than they did."""
+    size, points = bytes_for_ratio(given, _RATIO), list[tuple[float, float]]()
+    aim = (options.min_psnr or 0.0) + _MARGIN
+    for share in _PILOTS:
+        training = Training(size, options.steps or 1, options.seed)
+        steps = options.steps or steps_within(given, training, share * seconds)
+        trained = train_volume(given, training._replace(steps=steps))
+        decoded = of_kind(decode_artifact(encode_for(trained, RateTarget()), trust=True), VolumeArtifact, "Trials need")
+        psnr = volume_quality(given.values, decoded.values(), ssim_every=1 << 30).psnr
+        logger.info("A short training at %d bytes reaches %.2f dB", size, psnr)
+        points.append((math.log(size), psnr))
+        size = _next_bytes(points, aim, given.values.nbytes // 2)
+    return size
+
+
+def _next_bytes(points: list[tuple[float, float]], aim: float, most: int) -> int:
+    """Follow the line through the last two points, of a slope that curves of volumes have."""
+    slope = _SLOPE
+    if len(points) > 1 and points[-1][0] != points[-2][0]:
+        slope = (points[-1][1] - points[-2][1]) / (points[-1][0] - points[-2][0])
+    x, y = points[-1]
+    return int(max(_LEAST_BYTES, min(most, math.exp(x + (aim - y) / max(_SLOPES[0], min(_SLOPES[1], slope))))))
+
+
+def train(given: Volume, options: VolumeOptions, folder: Path, resume: bool) -> tuple[VolumeArtifact, bool]:
+    """Train with a bar that shows the remaining time; says whether Ctrl-C ended it."""
+    assert options.target_bytes is not None and options.steps is not None
+    last = folder / "checkpoints" / "last.ckpt"
+    point = ResumePoint(last)
+    training = Training(options.target_bytes, options.steps, options.seed)
+    trained = train_volume(given, training, [RunProgressBar(), point], last if resume and last.exists() else None)
+    if point.stopped:
+        logger.info("Stopped by hand; what is there is kept, and --resume true goes on.")
+    return trained, point.stopped

@@ -1,0 +1,95 @@
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lightning import Callback
+
+from nerfcomp.artifacts.nfc import read_nfc
+from nerfcomp.artifacts.volume import VolumeArtifact
+from nerfcomp.commands import volume as command
+from nerfcomp.commands.program import main
+from nerfcomp.commands.volume_results import VolumeOptions
+from nerfcomp.errors import NerfcompError, VolumeError
+from nerfcomp.readers import ProceduralVolume
+
+SHAPE = (24, 20, 17)
+
+
+@pytest.fixture()
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "a.raw"
+    values = ProceduralVolume(SHAPE, "uint8", shells=1, finest=4.0).read().values
+    path.write_bytes(values.transpose().tobytes())
+    return path
+
+
+RAW = ["--dtype", "uint8", "--shape", "[24,20,17]", "--axes", "zyx", "--spacing", "[1,2,3]"]
+
+
+@pytest.mark.slow
+def test_a_file_within_its_bytes_with_true_figures(source: Path, tmp_path: Path) -> None:
+    out, curve = tmp_path / "a.nfc", tmp_path / "curve.csv"
+    words = ["volume", str(source), "--out", str(out), *RAW, "--target_bytes", "3000", "--steps", "60"]
+    main([*words, "--curve", str(curve), "--vti", "true"])
+    figures = json.loads((tmp_path / "a.run" / "results.json").read_text())
+    decoded = read_nfc(out, trust=True)
+    assert isinstance(decoded, VolumeArtifact) and decoded.info.spacing == (1.0, 2.0, 3.0)
+    truth = np.fromfile(source, np.uint8).reshape(SHAPE[::-1]).transpose().astype(float)
+    error = decoded.values().astype(float) - truth
+    assert figures["psnr"] == pytest.approx(10 * np.log10(np.ptp(truth) ** 2 / np.mean(error**2)))
+    assert figures["largest_error"] == np.abs(error).max()
+    assert figures["bytes"] == out.stat().st_size <= 3000
+    assert figures["float32_ratio"] == pytest.approx(4 * truth.size / out.stat().st_size)
+    assert all((tmp_path / "a.run" / name).stat().st_size > 5000 for name in ("slices.png", "errors.png", "volume.vti"))
+    with open(curve, newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["psnr"]) == figures["psnr"] and row["volume"] == "a"
+    with pytest.raises(NerfcompError, match="exists already"):
+        main(words)
+
+
+class Interrupt(Callback):
+    """Ctrl-C in the middle of a run."""
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 15:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_a_file_and_resuming_ends_like_an_undisturbed_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = VolumeOptions(
+        source, target_bytes=3000, steps=30, dtype="uint8", shape=SHAPE, axes="zyx", spacing=(1.0, 2.0, 3.0)
+    )
+    whole = command.compress_volume(options, tmp_path / "whole.nfc")
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "RunProgressBar", Interrupt)
+        early = command.compress_volume(options, tmp_path / "cut.nfc")
+    assert early["stopped"] and early["psnr"] < whole["psnr"] and (tmp_path / "cut.nfc").exists()
+    later = command.compress_volume(options, tmp_path / "cut.nfc", resume=True)
+    assert later["psnr"] == pytest.approx(whole["psnr"], abs=1e-6) and not later["stopped"]
+
+
+def test_targets_that_contradict_each_other(source: Path, tmp_path: Path) -> None:
+    words = ["volume", str(source), "--out", str(tmp_path / "a.nfc"), *RAW]
+    with pytest.raises(VolumeError, match="target_ratio and min_psnr"):
+        main([*words, "--target_ratio", "100", "--min_psnr", "30"])
+    with pytest.raises(VolumeError, match="must be above 1"):
+        main([*words, "--target_ratio", "0.5"])
+    with pytest.raises(VolumeError, match="no run to resume"):
+        main([*words, "--resume", "true"])
+
+
+def test_bytes_follow_the_curve() -> None:
+    first = command._next_bytes([(np.log(1e4), 30.0)], 37.0, 10**9)
+    assert first == pytest.approx(1e4 * np.e, rel=1e-3)
+    second = command._next_bytes([(np.log(1e4), 30.0), (np.log(2e4), 34.0)], 38.0, 10**9)
+    assert second == pytest.approx(4e4, rel=1e-3)
+    assert command._next_bytes([(np.log(1e4), 30.0)], 90.0, 50_000) == 50_000
