@@ -43,6 +43,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
     },
     "Volumes": {
         "volume": Command("volume:volume", "Compress a scalar volume: train, encode, decode, measure."),
+        "search": Command(
+            "search:search",
+            "Search settings that give the best ratio and PSNR of a volume; the first trial is the default.",
+        ),
     },
     "Stages": {
         "lsa": Command(

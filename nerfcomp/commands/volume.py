@@ -102,11 +102,17 @@ def compress_volume(
     check_targets(options)
     found = volume_reader(Path(options.input), VolumeHints(*(getattr(options, name) for name in VolumeHints._fields)))
     given = found.read()
-    if options.target_bytes is None or options.steps is None:
+    if not resume:
         options = resolved(given, options)
         write_options(folder, options)
     trained, stopped = train(given, options, folder, resume)
-    write_nfc(encode_for(trained, RateTarget(), None, {"source": Path(options.input).name}), out)
+    size = write_nfc(encode_for(trained, RateTarget()), out)
+    if options.target_bytes is not None and size > options.target_bytes:
+        logger.warning(
+            "The file has %d bytes, more than the %d asked for: its network is too large for that.",
+            size,
+            options.target_bytes,
+        )
     seconds = time.perf_counter() - started
     decoded = of_kind(read_nfc(out), VolumeArtifact, "Volumes are decoded from")
     figures = measure(given, decoded, out, folder, {"seconds": seconds, "steps": options.steps, "stopped": stopped})

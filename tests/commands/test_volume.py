@@ -34,7 +34,7 @@ RAW = ["--dtype", "uint8", "--shape", "[24,20,17]", "--axes", "zyx", "--spacing"
 @pytest.mark.slow
 def test_a_file_within_its_bytes_with_true_figures(source: Path, tmp_path: Path) -> None:
     out, curve = tmp_path / "a.nfc", tmp_path / "curve.csv"
-    words = ["volume", str(source), "--out", str(out), *RAW, "--target_bytes", "3000", "--steps", "60"]
+    words = ["volume", str(source), "--out", str(out), *RAW, "--target_bytes", "6000", "--steps", "40"]
     main([*words, "--curve", str(curve), "--vti", "true"])
     figures = json.loads((tmp_path / "a.run" / "results.json").read_text())
     decoded = read_nfc(out, trust=True)
@@ -43,7 +43,7 @@ def test_a_file_within_its_bytes_with_true_figures(source: Path, tmp_path: Path)
     error = decoded.values().astype(float) - truth
     assert figures["psnr"] == pytest.approx(10 * np.log10(np.ptp(truth) ** 2 / np.mean(error**2)))
     assert figures["largest_error"] == np.abs(error).max()
-    assert figures["bytes"] == out.stat().st_size <= 3000
+    assert figures["bytes"] == out.stat().st_size <= 6000
     assert figures["float32_ratio"] == pytest.approx(4 * truth.size / out.stat().st_size)
     assert all((tmp_path / "a.run" / name).stat().st_size > 5000 for name in ("slices.png", "errors.png", "volume.vti"))
     with open(curve, newline="") as file:
@@ -66,7 +66,7 @@ def test_ctrl_c_keeps_a_file_and_resuming_ends_like_an_undisturbed_run(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = VolumeOptions(
-        source, target_bytes=3000, steps=30, dtype="uint8", shape=SHAPE, axes="zyx", spacing=(1.0, 2.0, 3.0)
+        source, target_bytes=6000, steps=30, dtype="uint8", shape=SHAPE, axes="zyx", spacing=(1.0, 2.0, 3.0)
     )
     whole = command.compress_volume(options, tmp_path / "whole.nfc")
     with monkeypatch.context() as patch:
