@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--downscale", type=int)
-    parser.add_argument("--test_stride", type=int, default=1, help="measure every so-manieth row and column")
+    parser.add_argument("--test_stride", type=int, default=1, help="measure every n-th row and column")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     claim_out(arguments)

@@ -30,6 +30,43 @@ class Description(NamedTuple):
         return cls(value["class_path"], value["init_args"])
 
 
+def own_arguments(values: Mapping[str, Any], *without: str) -> dict[str, Any]:
+    """Arguments of a constructor, to be kept for a description.
+
+    Args:
+        values: The constructor's ``locals()``, before it has any other variable.
+        without: Arguments that a description leaves out.
+
+    >>> own_arguments({"self": None, "width": 3, "backend": "auto", "__class__": None}, "backend")
+    {'width': 3}
+    """
+    return {key: value for key, value in values.items() if key not in ("self", "__class__", *without)}
+
+
+def require_between(least: float, most: float | None = None, **numbers: float | None) -> None:
+    """Check arguments of a constructor; those that are absent are left out.
+
+    Args:
+        least: Smallest allowed value.
+        most: Largest allowed value, if there is one.
+        **numbers: Name and value of each argument.
+
+    Raises:
+        ValueError: If one is outside.
+
+    >>> require_between(1, levels=3, val_views=None)
+    >>> require_between(1, 64, levels=99)
+    Traceback (most recent call last):
+    ...
+    ValueError: levels must lie between 1 and 64, got 99.
+    """
+    for name, value in numbers.items():
+        if value is not None and most is not None and not least <= value <= most:
+            raise ValueError(f"{name} must lie between {least} and {most}, got {value}.")
+        if value is not None and not least <= value:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
 def checked_class(description: Description, allowed: Mapping[str, type]) -> type:
     """Find the class that a file of unknown origin asks for.
 

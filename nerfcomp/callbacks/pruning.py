@@ -69,16 +69,16 @@ class PruningRounds(Callback):
         self.target = RateTarget(qp)
         self.views = views
         self._early_masks: dict[str, Tensor] | None = None
-        self.turn = 0  # rounds that have begun
+        self.round = 0  # rounds that have begun
         self.rows: list[Complexity] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Rounds and table, for checkpoints; masks are with the weights."""
-        return {"turn": self.turn, "rows": [row._asdict() for row in self.rows]}
+        return {"turn": self.round, "rows": [row._asdict() for row in self.rows]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with rounds and table, and with the masks that runs of before kept here."""
-        self.turn, self._early_masks = state_dict["turn"], state_dict.get("masks")
+        self.round, self._early_masks = state_dict["turn"], state_dict.get("masks")
         self.rows = [Complexity(**row) for row in state_dict["rows"]]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,17 +97,17 @@ class PruningRounds(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """When a round begins, measure the one before and prune."""
-        if self.turn >= self.rounds or trainer.global_step < self.turn * self._steps:
+        if self.round >= self.rounds or trainer.global_step < self.round * self._steps:
             return
         self._measure(trainer, pl_module)
-        self.turn += 1
+        self.round += 1
         student = cast(Prunable, pl_module).student
         weights, held = chosen_weights(student, self.layers), named_masks(student)
         before = {name: held.get(name, torch.ones_like(weight, dtype=torch.bool)) for name, weight in weights.items()}
-        sparsity = sparsity_after(self.turn, self.rounds, self.amount, self.schedule)
+        sparsity = sparsity_after(self.round, self.rounds, self.amount, self.schedule)
         hold(cast(Prunable, pl_module), extend_masks(weights, before, sparsity))
         logger.info(
-            "Round %d of %d: %.1f %% of the chosen weights become zero.", self.turn, self.rounds, 100 * sparsity
+            "Round %d of %d: %.1f %% of the chosen weights become zero.", self.round, self.rounds, 100 * sparsity
         )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -118,7 +118,7 @@ class PruningRounds(Callback):
 
     def _measure(self, trainer: Trainer, module: LightningModule) -> None:
         """Add the row of the round that is over, on rank zero; the other ranks wait."""
-        stage = f"round {self.turn}" if self.turn else "before"
+        stage = f"round {self.round}" if self.round else "before"
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "pruning"  # all processes must ask
         if trainer.is_global_zero and stage not in [row.stage for row in self.rows]:
             name = stage.replace(" ", "")

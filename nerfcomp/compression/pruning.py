@@ -13,27 +13,27 @@ from torch import Tensor
 Schedule = Literal["fixed", "cubic"]
 
 
-def sparsity_after(turn: int, rounds: int, amount: float, schedule: Schedule) -> float:
-    """Share of zeros after round ``turn``.
+def sparsity_after(index: int, rounds: int, amount: float, schedule: Schedule) -> float:
+    """Share of zeros after round ``index``.
 
     Args:
-        turn: 1 to ``rounds``.
+        index: 1 to ``rounds``.
         rounds: Number of rounds.
-        amount: With ``fixed``, the share of the weights left that each round takes: ``s = 1 - (1 - amount)^turn``. With
+        amount: With ``fixed``, the share of the weights left that each round takes: ``1 - (1 - amount)^index``. With
             ``cubic``, the share at the end: ``s = amount (1 - (1 - t)^3)`` (Zhu and Gupta 2017, equation 1).
         schedule: Which of them.
 
     Returns:
         s in [0, 1].
 
-    >>> [round(sparsity_after(turn, 3, 0.3, "fixed"), 3) for turn in (1, 2, 3)]
+    >>> [round(sparsity_after(index, 3, 0.3, "fixed"), 3) for index in (1, 2, 3)]
     [0.3, 0.51, 0.657]
-    >>> [round(sparsity_after(turn, 3, 0.7, "cubic"), 3) for turn in (1, 2, 3)]
+    >>> [round(sparsity_after(index, 3, 0.7, "cubic"), 3) for index in (1, 2, 3)]
     [0.493, 0.674, 0.7]
     """
     if schedule == "fixed":
-        return 1 - (1 - amount) ** turn
-    return amount * (1 - (1 - turn / rounds) ** 3)
+        return 1 - (1 - amount) ** index
+    return amount * (1 - (1 - index / rounds) ** 3)
 
 
 def extend_masks(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.loaders import Background, RandomRayLoader, Sampling, ViewLoader, scene_on
+from nerfcomp.descriptions import require_between
 from nerfcomp.geometry.cameras import select_views
 from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.readers.posed import spread
@@ -55,10 +56,7 @@ class RayDataModule(SceneDataModule):
         images_on_device: bool = True,
     ) -> None:
         super().__init__(reader)
-        sizes = {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "val_views": val_views}
-        for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise ValueError(f"data.init_args.{name} is {size}; it must be at least 1.")
+        require_between(1, batch_size=batch_size, steps_per_epoch=steps_per_epoch, val_views=val_views)
         self.batch_size = batch_size
         self.background_kind = background
         self.sampling = sampling

@@ -10,6 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from nerfcomp.descriptions import own_arguments
 from nerfcomp.fields.encodings import Frequency
 from nerfcomp.fields.volume import ScalarHead, VolumeField
 from nerfcomp.fields.wavelets import Border, Wavelet, compose, decompose
@@ -99,7 +100,7 @@ class LatentGridVolume(VolumeField):
         hidden_layers: int = 4,
     ) -> None:
         super().__init__()
-        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.arguments = own_arguments(locals())
         self.grid = FeatureGrid(features, size, wavelet, border)
         self.frequencies = Frequency(n_frequencies, include_input=False)
         inputs = 3 + self.frequencies.out_features + features

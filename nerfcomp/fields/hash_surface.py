@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.activations import color_activation
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
@@ -65,7 +66,7 @@ class HashSurfaceField(SurfaceField):
         _check(levels=(levels, 1, 32), features=(features, 1, 16), hidden_width=(hidden_width, 1, 1024))
         _check(sdf_hidden_layers=(sdf_hidden_layers, 1, 8), rgb_hidden_layers=(rgb_hidden_layers, 0, 8))
         _check(geometry_features=(geometry_features, 1, 256), sphere_radius=(sphere_radius, 0.0, 1.0))
-        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__", "backend")}
+        self.arguments = own_arguments(locals(), "backend")
         self.grid = HashGrid(levels, features, log2_table_size, base_resolution, finest_resolution, backend=backend)
         widths = [3 + levels * features, *[hidden_width] * sdf_hidden_layers, 1 + geometry_features]
         self.sdf_layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:]))
@@ -164,5 +165,4 @@ class HashSurfaceField(SurfaceField):
 
 def _check(**ranges: tuple[float, float, float]) -> None:
     for name, (value, least, most) in ranges.items():
-        if not least <= value <= most:
-            raise ValueError(f"{name} must lie between {least} and {most}, got {value}.")
+        require_between(least, most, **{name: value})

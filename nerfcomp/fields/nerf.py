@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.activations import color_activation, density_rectifier
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import Frequency
@@ -79,9 +80,7 @@ class VanillaNeRF(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in {key: value for key, value in locals().items() if key in _RANGES}.items():
-            least, largest = _RANGES[name]
-            if not least <= value <= largest:
-                raise ValueError(f"{name} must lie between {least} and {largest}, got {value}.")
+            require_between(*_RANGES[name], **{name: value})
         if not all(type(layer) is int and layer >= 0 for layer in skips) or depth - 1 in skips:
             raise ValueError(f"skips must be layers from 0, none of them the last of {depth}, got {list(skips)}.")
         if precision not in get_args(Precision):
@@ -253,5 +252,4 @@ class NeRFField(RadianceField):
 
 def _json_arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Arguments that rebuild the field, as JSON values."""
-    left_out = ("self", "__class__", "density_noise")
-    return {key: value for key, value in values.items() if key not in left_out} | {"skips": list(values["skips"])}
+    return own_arguments(values, "density_noise") | {"skips": list(values["skips"])}

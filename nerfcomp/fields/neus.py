@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from nerfcomp.descriptions import own_arguments
 from nerfcomp.fields.encodings import Frequency
 from nerfcomp.fields.surface import Geometry, SurfaceField
 
@@ -105,7 +106,7 @@ class NeuSField(SurfaceField):
             raise ValueError("NeuS has 2 to 16 hidden layers of the distance, 1 to 16 of the colour, 40 to 1024 wide.")
         if not (0 < skip < sdf_hidden_layers and 1 <= position_octaves <= 16 and 1 <= direction_octaves <= 16):
             raise ValueError(f"skip must lie between 1 and {sdf_hidden_layers - 1}, octaves between 1 and 16.")
-        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.arguments = own_arguments(locals())
         self.position, self.direction = Frequency(position_octaves), Frequency(direction_octaves)
         self.skip, encoded = skip, self.position.out_features
         widths = [encoded, *[hidden_width] * sdf_hidden_layers, hidden_width + 1]

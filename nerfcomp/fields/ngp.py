@@ -5,17 +5,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.activations import color_activation, truncated_exp
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.tcnn import TcnnTwin
 from nerfcomp.kernels.hash_grid import Backend
-
-
-def _check_range(name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} must lie between {least} and {most}, got {value}.")
 
 
 class NGPField(RadianceField):
@@ -62,14 +58,13 @@ class NGPField(RadianceField):
         backend: Literal["auto", "torch", "numba", "tcnn"] = "auto",
     ) -> None:
         super().__init__()
-        _check_range("levels", levels, 1, 64)
-        _check_range("features", features, 1, 16)
-        _check_range("hidden_width", hidden_width, 1, 1024)
-        _check_range("density_hidden_layers", density_hidden_layers, 0, 16)
-        _check_range("rgb_hidden_layers", rgb_hidden_layers, 0, 16)
-        _check_range("geometry_features", geometry_features, 1, 256)
-        _check_range("cascades", cascades, 1, 8)
-        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__", "backend")}
+        require_between(1, 64, levels=levels)
+        require_between(1, 16, features=features)
+        require_between(1, 1024, hidden_width=hidden_width)
+        require_between(0, 16, density_hidden_layers=density_hidden_layers, rgb_hidden_layers=rgb_hidden_layers)
+        require_between(1, 256, geometry_features=geometry_features)
+        require_between(1, 8, cascades=cascades)
+        self.arguments = own_arguments(locals(), "backend")
         self.cascades = cascades
         reader: Backend = "auto" if backend == "tcnn" else backend
         self.grid = HashGrid(levels, features, log2_table_size, base_resolution, finest_resolution, rounding, reader)

@@ -8,6 +8,7 @@ volume's range.
 import torch
 from torch import Tensor, nn
 
+from nerfcomp.descriptions import own_arguments
 from nerfcomp.fields.activations import snake
 from nerfcomp.fields.base import Field
 from nerfcomp.fields.encodings import HashGrid
@@ -104,7 +105,7 @@ class HashVolume(VolumeField):
         hidden_layers: int = 2,
     ) -> None:
         super().__init__()
-        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.arguments = own_arguments(locals())
         self.grid = HashGrid(levels, features, log2_table_size, base_resolution, finest_resolution)
         self.head = ScalarHead(self.grid.out_features, hidden_width, hidden_layers)
 

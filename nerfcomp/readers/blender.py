@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.readers.frames import Frames, frames_camera, read_frames
 from nerfcomp.readers.images import find_image, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, join_cameras, make_splits, require_at_least
+from nerfcomp.readers.posed import PosedImageReader, Views, join_cameras, make_splits
 from nerfcomp.readers.scene import HALF_SIDE_PER_RADIUS, Split, cube, march_bounds
 
 
@@ -47,8 +48,8 @@ class BlenderReader(PosedImageReader):
         pixel_centers: bool = True,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_at_least(1, downscale=downscale, test_skip=test_skip)
-        require_at_least(0, val_hold=val_hold or 0)
+        require_between(1, downscale=downscale, test_skip=test_skip)
+        require_between(0, val_hold=val_hold)
         self.downscale = downscale
         self.test_skip = test_skip
         self.val_hold = val_hold

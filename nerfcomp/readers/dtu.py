@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.readers.images import SUFFIXES, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, downscaled, make_splits, require_at_least, swing
+from nerfcomp.readers.posed import PosedImageReader, Views, downscaled, make_splits, swing
 from nerfcomp.readers.projections import decompose_projection
 from nerfcomp.readers.scene import PathKind, Split, along, cube, march_bounds, orbit
 
@@ -68,8 +69,8 @@ class DTUReader(PosedImageReader):
         pixel_centers: bool = True,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_at_least(1, downscale=downscale)
-        require_at_least(0, hold=hold, val_hold=val_hold or 0)
+        require_between(1, downscale=downscale)
+        require_between(0, hold=hold, val_hold=val_hold)
         self.downscale = downscale
         self.hold = hold
         self.masks = masks

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.paths import spiral_path
 from nerfcomp.geometry.rays import camera_rays
 from nerfcomp.readers.alignment import REGION, align_upright, average_pose, check_pose, relative_to
 from nerfcomp.readers.images import SUFFIXES, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, make_splits, require_at_least
+from nerfcomp.readers.posed import PosedImageReader, Views, make_splits
 from nerfcomp.readers.scene import PathKind, Split, along, cube, march_bounds
 
 logger = logging.getLogger(__name__)
@@ -74,8 +75,8 @@ class LLFFReader(PosedImageReader):
         pixel_centers: bool = True,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_at_least(1, factor=factor)
-        require_at_least(0, hold=hold, val_hold=val_hold or 0)
+        require_between(1, factor=factor)
+        require_between(0, hold=hold, val_hold=val_hold)
         self.factor = factor
         self.hold = hold
         self.ndc = ndc

@@ -193,18 +193,3 @@ def join_cameras(cameras: Sequence[Camera]) -> Camera:
     """Put the views of several cameras of one image size behind each other."""
     c2w, intrinsics, distortion = (torch.cat(parts) for parts in zip(*(camera[:3] for camera in cameras)))
     return cameras[0]._replace(c2w=c2w, intrinsics=intrinsics, distortion=distortion)
-
-
-def require_at_least(least: int, **numbers: int) -> None:
-    """Check arguments of a reader.
-
-    Args:
-        least: Smallest allowed value.
-        **numbers: Name and value of each argument.
-
-    Raises:
-        ValueError: If one is smaller.
-    """
-    for name, value in numbers.items():
-        if value < least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}")

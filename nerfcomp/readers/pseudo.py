@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import Camera, make_camera
@@ -207,8 +208,7 @@ class PseudoReader(SceneReader):
     """
 
     def __init__(self, root: str | Path, val_views: int = 4) -> None:
-        if val_views < 1:
-            raise ValueError(f"val_views is {val_views}; it must be at least 1")
+        require_between(1, val_views=val_views)
         self.folder = PseudoFolder(root)
         self.val_views = val_views
 

@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.readers.alignment import REGION, align_upright
 from nerfcomp.readers.frames import Frames, frames_camera, number, read_frames
 from nerfcomp.readers.images import SUFFIXES, find_image, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, make_splits, require_at_least
+from nerfcomp.readers.posed import PosedImageReader, Views, make_splits
 from nerfcomp.readers.scene import HALF_SIDE_PER_RADIUS, Split, cube, march_bounds
 
 logger = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ class TransformsReader(PosedImageReader):
         pixel_centers: bool = True,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_at_least(1, downscale=downscale)
-        require_at_least(0, val_hold=val_hold or 0)
+        require_between(1, downscale=downscale)
+        require_between(0, val_hold=val_hold)
         if not 0 <= test_fraction < 1:
             raise ValueError(f"test_fraction is {test_fraction}; it must be at least 0 and below 1")
         if aabb_scale is not None and not 0 < aabb_scale <= 128:

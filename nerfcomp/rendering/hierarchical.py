@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nerfcomp.descriptions import own_arguments
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.march import Samples
@@ -72,7 +73,7 @@ class HierarchicalSampler(Sampler):
         super().__init__()
         if not (3 <= n_samples <= 1024 and 0 <= n_importance <= 1024):
             raise ValueError(f"Need 3 <= n_samples <= 1024 and n_importance <= 1024, got {n_samples}, {n_importance}.")
-        self.arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        self.arguments = own_arguments(locals())
         self.grid = OccupancyGrid(resolution, cascades)
         self.register_buffer("coarse_occupied", torch.ones_like(self.grid.occupied), persistent=False)
         self.n_samples = n_samples
