@@ -18,7 +18,7 @@ from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.compression import baked_copy, describe_hooks, hooked_weights, needs_baking
 from nerfcomp.errors import CheckpointError
-from nerfcomp.fields import Field, describe_field
+from nerfcomp.fields import Field, describe_field, describe_integers
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.readers.posed import spread
@@ -84,11 +84,24 @@ class Artifact(ABC):
             Sensitivities by parameter name (see `nerfcomp.compression.measure_sensitivity`).
         """
 
+    def rehearse(self, batches: int, seed: int = 0) -> None:
+        """Compute what the model is for, without gradients, so that what is inside can be watched.
+
+        Args:
+            batches: How much: random rays, or views from known poses.
+            seed: Of the choice.
+
+        Raises:
+            CheckpointError: Models of this kind cannot.
+        """
+        raise CheckpointError(f"What a {self.kind} computes cannot be watched; train it with its hooks instead.")
+
     def describe(self) -> dict[str, Any]:
         """Say in JSON values how this is rebuilt, weights apart."""
         quantized = {} if self.qp is None else {"qp": self.qp, **({"rounded": True} if self.rounded else {})}
         hooks = describe_hooks(self.field)
-        return {"field": describe_field(self.field)._asdict(), **quantized, **({"hooks": hooks} if hooks else {})}
+        described = {"field": describe_field(self.field)._asdict(), **describe_integers(self.field)}
+        return {**described, **quantized, **({"hooks": hooks} if hooks else {})}
 
     def modules(self) -> dict[str, nn.Module]:
         """All that a checkpoint keeps the state of, by the prefix of its names there."""

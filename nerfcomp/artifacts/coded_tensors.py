@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nerfcomp.codec.nnc import SCALING
 from nerfcomp.compression import carried_factors, coded_weights, linear_layers, plain_parameters
-from nerfcomp.fields import Field
+from nerfcomp.fields import Field, integer_layers
 
 SHARED_SECTION = "small"
 _OWN_SECTION_FROM = 2**14  # elements; below, the header entry of a section would cost more than it structures
@@ -31,14 +31,22 @@ def coded_tensors(field: Field) -> dict[str, Tensor]:
 
     Returns:
         Parameters under their plain names, with the hooks that are baked into them; what hooks of ``X.weight`` carry
-        as ``X.weight_scaling``, (out,).
+        as ``X.weight_scaling``, (out,). Those of integer layers are left out, see `integer_tensors`.
 
     Raises:
         ValueError: A hook can be neither baked nor carried.
     """
-    tensors = {name: parameter.detach() for name, parameter in plain_parameters(field).items()}
+    exact = integer_tensors(field)
+    parameters = plain_parameters(field).items()
+    tensors = {name: parameter.detach() for name, parameter in parameters if name not in exact}
     scales = {f"{name}{SCALING}": factors for name, factors in carried_factors(field).items()}
     return tensors | coded_weights(field) | scales
+
+
+def integer_tensors(field: Field) -> dict[str, Tensor]:
+    """Tensors of integer layers, which are kept as they are: int8 weights, float32 scales and biases."""
+    layers = integer_layers(field).items()
+    return {f"{name}.{key}": value.detach() for name, layer in layers for key, value in layer.named_parameters()}
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

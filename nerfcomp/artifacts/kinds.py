@@ -11,6 +11,7 @@ from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.compression import attach_described
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import CheckpointError, ContainerError
+from nerfcomp.fields import INTEGERS_KEY, take_integers
 
 KINDS: tuple[type[Artifact], ...] = (RadianceFieldArtifact, SurfaceArtifact, LightFieldArtifact, VolumeArtifact)
 
@@ -52,7 +53,8 @@ def rebuild(description: Mapping[str, Any]) -> Artifact:
         description: From a file of unknown origin.
 
     Returns:
-        An artifact of the kind that its network is of, in evaluation mode, with its hooks.
+        An artifact of the kind that its network is of, in evaluation mode, with its hooks or
+        integer layers.
 
     Raises:
         ContainerError: A part is missing, a class is not ours, or its arguments do not fit.
@@ -67,6 +69,8 @@ def rebuild(description: Mapping[str, Any]) -> Artifact:
             )
         trained = kind.rebuild(description)
         attach_described(trained.field, description.get("hooks", []))
+        if INTEGERS_KEY in description:
+            take_integers(trained.field, description[INTEGERS_KEY])
         return trained
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ContainerError):

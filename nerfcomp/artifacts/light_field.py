@@ -80,6 +80,12 @@ class LightFieldArtifact(SceneArtifact):
         dense, nonzero = (sum(count[which] * count[2] for count in counts) for which in (0, 1))
         return Multiplications(dense, nonzero)
 
+    def rehearse(self, batches: int, seed: int = 0) -> None:
+        """Draw random known poses; see `Artifact.rehearse`."""
+        generator, camera = torch.Generator().manual_seed(seed), self.scene.camera
+        for view in torch.randint(len(camera.c2w), (batches,), generator=generator).tolist():
+            self.draw(select_views(camera, [view]))
+
     def sensitivity(self, seed: int = 0, views: int = _VIEWS) -> dict[str, Tensor]:
         """Measure how much each weight matters to whole views; see `Artifact.sensitivity`.
 

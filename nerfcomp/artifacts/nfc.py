@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nerfcomp import __version__
 from nerfcomp.artifacts.artifact import Artifact
-from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, sections_of, side_qps, weights_of
+from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, integer_tensors, sections_of, side_qps, weights_of
 from nerfcomp.artifacts.kinds import rebuild
 from nerfcomp.codec import (
     Container,
@@ -33,8 +33,10 @@ from nerfcomp.codec import (
 from nerfcomp.codec.container import TENSORS
 from nerfcomp.compression import bake, plain_parameters
 from nerfcomp.errors import ContainerError
+from nerfcomp.fields import integer_layers
 
 A = TypeVar("A", bound=Artifact)
+_CODED, _PLAIN = "integers", "integer_layers"  # sections of integer layers
 _LEAST = 0.1  # of the mean: a value that none of the sampled rays read may matter to another ray
 
 
@@ -101,12 +103,17 @@ def quantize_field(trained: A, allocation: BitAllocation) -> A:
 
 
 def fp32_bytes(trained: Artifact) -> int:
-    """Bytes of the field's parameters as float32, hooks left out: what ratios are measured against."""
-    return sum(4 * parameter.numel() for parameter in plain_parameters(trained.field).values())
+    """Bytes of the field's parameters as float32, without hooks and scales: what ratios are measured against."""
+    scales = {f"{name}.scale" for name in integer_layers(trained.field)}
+    parameters = plain_parameters(trained.field).items()
+    return sum(4 * parameter.numel() for name, parameter in parameters if name not in scales)
 
 
 def encode_artifact(
-    trained: Artifact, allocation: BitAllocation, provenance: Mapping[str, Any] | None = None
+    trained: Artifact,
+    allocation: BitAllocation,
+    provenance: Mapping[str, Any] | None = None,
+    plain_integers: bool = False,
 ) -> Container:
     """Encode a field with all that rendering it needs.
 
@@ -114,6 +121,7 @@ def encode_artifact(
         trained: Field, sampler and scene.
         allocation: How each parameter is quantized.
         provenance: JSON values to keep in the header, such as the training command and measured PSNR.
+        plain_integers: Keep the weights of integer layers a byte each instead of coding them.
 
     Returns:
         The container; the same bytes for the same input.
@@ -130,6 +138,10 @@ def encode_artifact(
     for name, quantized in quantize_parameters(allocation, coded_tensors(trained.field)).items():
         tensors[name] = quantized
         storage[name] = Storage(sections[name], allocation.qp[name], folds=name not in own)
+    for name, value in integer_tensors(trained.field).items():
+        tensors[name] = value.cpu().numpy()
+        coded = value.dtype == torch.int8 and not plain_integers
+        storage[name] = Storage(_CODED, 0) if coded else Storage(_PLAIN)
     for name, value in trained.exact_tensors().items():
         tensors[name] = value.cpu().numpy()
         storage[name] = Storage(name)
@@ -168,7 +180,10 @@ def decode_artifact(container: Container, trust: bool = False) -> Artifact:
     tensors = decode(container, trust)
     with torch.no_grad():
         for name, parameter in trained.field.named_parameters():
-            parameter.copy_(torch.from_numpy(tensors[name]).reshape(parameter.shape))
+            values = torch.from_numpy(tensors[name])
+            if parameter.dtype == torch.int8 and (values.is_floating_point() or bool((values.int().abs() > 127).any())):
+                raise ContainerError(f"Tensor {name!r} holds what is no whole number from -127 to 127.")
+            parameter.copy_(values.reshape(parameter.shape))
     return trained.with_exact_tensors({name: torch.from_numpy(tensors[name]) for name in exact})
 
 

@@ -142,6 +142,15 @@ class RadianceFieldArtifact(SceneArtifact):
         rays = camera_rays(camera, view, x, y, scene.near, scene.far, scene.ndc)
         return Rays(*(part.to(self.device) for part in rays))
 
+    def rehearse(self, batches: int, seed: int = 0) -> None:
+        """Render random rays of known poses; see `Artifact.rehearse`."""
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(batches):
+            rays = self.random_rays(_RAYS_OF_DEEP, generator)
+            self.render(rays)
+            samples = self._middles(rays)
+            self.field.coarse_shade(samples.x, rays.viewdirs[samples.ray_indices], samples.dt)  # colours, too
+
     def sensitivity(
         self, seed: int = 0, batches: int = _BATCHES, rays_per_batch: int | None = None
     ) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from nerfcomp.callbacks.learned_pruning import LearnedPruning
 from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.pruning import PruningRounds
 from nerfcomp.callbacks.pseudo import PseudoDataWriter
+from nerfcomp.callbacks.quantization import FreezeRanges
 from nerfcomp.callbacks.rate_control import RateControl
 from nerfcomp.callbacks.record import ResultFile
 from nerfcomp.callbacks.run_cli import RunCLI
@@ -18,6 +19,7 @@ from nerfcomp.callbacks.view_render import ViewRender
 __all__ = [
     "AtomicCheckpointIO",
     "BitstreamExport",
+    "FreezeRanges",
     "ImageLogger",
     "LearnedPruning",
     "MovieRender",

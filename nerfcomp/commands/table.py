@@ -53,6 +53,9 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "lsa:lsa",
             "Compress a trained NeRF: quantize, tune scales (LSA), encode, decode, measure, write it back.",
         ),
+        "int8": Command(
+            "int8:int8", "Compare a field in float32 with itself in 8 bits, calibrated and trained for it."
+        ),
         "slim": Command("students:slim", "Write a smaller dense student that draws faster, to be fine-tuned."),
     },
     "Other tools": {

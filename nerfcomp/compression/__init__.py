@@ -1,7 +1,9 @@
 """What decides how many bits each weight deserves, and what changes weights while they train; knows no files."""
 
+from nerfcomp.compression.activation_grid import calibrating, freeze_ranges
 from nerfcomp.compression.allocation import allocate_qp
 from nerfcomp.compression.binary_mask import BinaryMask
+from nerfcomp.compression.fake_quantization import FakeQuantization, FakeQuantizer, quantizers
 from nerfcomp.compression.hook_descriptions import SCALING_HOOK, attach_described, describe_hooks, take_hooks
 from nerfcomp.compression.hooked import (
     bake,
@@ -27,6 +29,8 @@ from nerfcomp.compression.variational_dropout import VariationalDropout
 
 __all__ = [
     "BinaryMask",
+    "FakeQuantization",
+    "FakeQuantizer",
     "LocalScaling",
     "Masking",
     "PruningFunction",
@@ -40,12 +44,14 @@ __all__ = [
     "attach_described",
     "bake",
     "baked_copy",
+    "calibrating",
     "carried_factors",
     "chosen_weights",
     "coded_weights",
     "describe_hooks",
     "detach",
     "extend_masks",
+    "freeze_ranges",
     "hold_masks",
     "hooked_weights",
     "largest_passing",
@@ -59,6 +65,7 @@ __all__ = [
     "ordered_parameters",
     "plain_parameters",
     "pruning_functions",
+    "quantizers",
     "sparsity_after",
     "take_hooks",
 ]

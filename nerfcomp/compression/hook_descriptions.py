@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from nerfcomp.compression.binary_mask import BinaryMask
+from nerfcomp.compression.fake_quantization import FakeQuantization
 from nerfcomp.compression.hooked import detach, hooked_weights
 from nerfcomp.compression.hooks import WeightHook
 from nerfcomp.compression.local_scaling import LocalScaling
@@ -21,6 +22,7 @@ HOOKS: tuple[type[WeightHook], ...] = (
     BinaryMask,
     Smallify,
     VariationalDropout,
+    FakeQuantization,
 )  # that a file may ask for
 _PACKAGE = "nerfcomp.compression"
 SCALING_HOOK = f"{_PACKAGE}.{LocalScaling.__name__}"

@@ -3,9 +3,11 @@
 from nerfcomp.fields.base import Field, RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.block_points import Bounds
 from nerfcomp.fields.build import build_field, describe_field
+from nerfcomp.fields.described_integers import INTEGERS_KEY, describe_integers, take_integers
 from nerfcomp.fields.encodings import Frequency, HashGrid, SphericalHarmonics
 from nerfcomp.fields.feature_grid import FeatureGrid, LatentGridVolume
 from nerfcomp.fields.hash_surface import HashSurfaceField
+from nerfcomp.fields.integer import IntegerLayer, integer_layers, put_integer_layers
 from nerfcomp.fields.light_field import LightField
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.nerf import NeRFField, VanillaNeRF
@@ -22,6 +24,8 @@ __all__ = [
     "Frequency",
     "HashGrid",
     "HashSurfaceField",
+    "INTEGERS_KEY",
+    "IntegerLayer",
     "HashVolume",
     "LatentGridVolume",
     "LightField",
@@ -37,4 +41,8 @@ __all__ = [
     "build_field",
     "density_to_alpha",
     "describe_field",
+    "describe_integers",
+    "integer_layers",
+    "put_integer_layers",
+    "take_integers",
 ]

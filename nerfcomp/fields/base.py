@@ -82,6 +82,10 @@ class RadianceField(Field):
         """`peak_alpha` of the opacity that steers the sampling."""
         return self.peak_alpha(x, dt)
 
+    def coarse_shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
+        """`shade` of the network that steers the sampling; that of the picture unless a field has a coarser one."""
+        return self.shade(x, d, dt)
+
     def steers(self, name: str) -> bool:
         """Whether the parameter of this name says only where the field is evaluated, and is not seen in the picture."""
         return False

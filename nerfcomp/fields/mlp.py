@@ -6,22 +6,28 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nerfcomp.fields.integer import all_integer, chain
+from nerfcomp.fields.joined import JoinedLinear
+
 
 class MLP(nn.Module):
     """``widths[0] -> ... -> widths[-1]``, ReLU between layers, nothing after the last.
 
     Args:
         widths: Input width, hidden widths, output width; two or more.
+        parts: Widths of what the input is joined from; one tensor when absent.
 
     Raises:
         ValueError: Fewer than two widths or one below 1.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], parts: Sequence[int] | None = None) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"An MLP needs at least an input and an output width, all >= 1, got {list(widths)}.")
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(widths[:-1], widths[1:]))
+        first = JoinedLinear(parts or widths[:1], widths[1], bias=False)
+        others = [nn.Linear(a, b, bias=False) for a, b in zip(widths[1:-1], widths[2:])]
+        self.layers = nn.ModuleList([first, *others])
         for layer in self.layers:
             nn.init.xavier_uniform_(layer.weight)  # type: ignore[arg-type]
 
@@ -32,14 +38,18 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (M, widths[0]) to (M, widths[-1])."""
+        if all_integer(*self.layers):
+            return chain(x, list(self.layers))
         out: Tensor = self.layers[-1](self._hidden(x))
         return out
 
     def first_output(self, x: Tensor) -> Tensor:
         """Map (M, widths[0]) to the first output alone, (M,)."""
-        weight = self.layers[-1].weight
-        assert isinstance(weight, Tensor)
-        return self._hidden(x) @ weight[0]
+        last = self.layers[-1]
+        if not isinstance(last, nn.Linear) or last._forward_pre_hooks:
+            every: Tensor = self(x)
+            return every[:, 0]
+        return self._hidden(x) @ last.weight[0]
 
     def _hidden(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:

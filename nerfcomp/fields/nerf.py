@@ -15,6 +15,9 @@ from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.activations import color_activation, density_rectifier
 from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import Frequency
+from nerfcomp.fields.integer import all_integer
+from nerfcomp.fields.integer_nerf import integer_density, integer_outputs
+from nerfcomp.fields.joined import JoinedLinear
 
 Precision = Literal["float32", "bfloat16"]
 _DENSITY_BIAS = 0.5  # a network born without any density gets no gradient and stays blank
@@ -90,9 +93,9 @@ class VanillaNeRF(nn.Module):
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         self.encode_position, points = _encoding(position_frequencies)
         self.encode_direction, directions = _encoding(direction_frequencies) if use_viewdirs else (nn.Identity(), 0)
-        inner = [nn.Linear(width + points * (layer in self.skips), width) for layer in range(depth - 1)]
+        inner = [JoinedLinear([points * (layer in self.skips), width], width) for layer in range(depth - 1)]
         self.pts_linears = nn.ModuleList([nn.Linear(points, width), *inner])
-        self.views_linears = nn.ModuleList([nn.Linear(width + directions, width // 2)])
+        self.views_linears = nn.ModuleList([JoinedLinear([width, directions], width // 2)])
         if use_viewdirs:
             self.feature_linear = nn.Linear(width, width)
             self.alpha_linear = nn.Linear(width, 1)
@@ -103,17 +106,23 @@ class VanillaNeRF(nn.Module):
             self.density_layer.bias[0 if use_viewdirs else 3] = _DENSITY_BIAS
 
     @property
-    def density_layer(self) -> nn.Linear:
+    def density_layer(self) -> Any:
         """The layer that says the density."""
-        layer = self.alpha_linear if self.use_viewdirs else self.output_linear
-        assert isinstance(layer, nn.Linear)
-        return layer
+        return self.alpha_linear if self.use_viewdirs else self.output_linear
+
+    @property
+    def in_integers(self) -> bool:
+        """Whether all layers multiply integers, so that none of them needs floats."""
+        heads = [self.feature_linear, *self.views_linears, self.rgb_linear] if self.use_viewdirs else []
+        return all_integer(*self.pts_linears, self.density_layer, *heads)
 
     def forward(self, x: Tensor, d: Tensor) -> Raw:
         """Ask for positions (M, 3), seen along unit (M, 3)."""
         if len(x) > _POINTS_AT_ONCE and not torch.is_grad_enabled() and x.device.type == "cpu":
             parts = [self(*some) for some in zip(x.split(_POINTS_AT_ONCE), d.split(_POINTS_AT_ONCE))]
             return Raw(*(torch.cat(values) for values in zip(*parts)))
+        if self.in_integers:
+            return Raw(*integer_outputs(self, x, d))
         count = len(x)
         with self._computing(x):
             features = self._trunk(_pad_rows(x))
@@ -129,6 +138,8 @@ class VanillaNeRF(nn.Module):
         """Density (M,) before its rectifier, at positions (M, 3)."""
         if len(x) > _POINTS_AT_ONCE and not torch.is_grad_enabled() and x.device.type == "cpu":
             return torch.cat([self.raw_density(some) for some in x.split(_POINTS_AT_ONCE)])
+        if self.in_integers:
+            return integer_density(self, x)
         with self._computing(x):
             out: Tensor = self.density_layer(self._trunk(_pad_rows(x)))
         return _at_least_float(out[: len(x), 0 if self.use_viewdirs else 3])

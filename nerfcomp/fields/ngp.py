@@ -72,7 +72,7 @@ class NGPField(RadianceField):
         hidden = [hidden_width] * density_hidden_layers
         self.density_mlp = MLP([levels * features, *hidden, geometry_features])
         hidden = [hidden_width] * rgb_hidden_layers
-        self.rgb_mlp = MLP([sh_degree**2 + geometry_features, *hidden, 3])
+        self.rgb_mlp = MLP([sh_degree**2 + geometry_features, *hidden, 3], [sh_degree**2, geometry_features])
         self._twin = TcnnTwin(self.arguments) if backend == "tcnn" else None
 
     @property

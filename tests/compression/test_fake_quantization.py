@@ -1,0 +1,125 @@
+"""Fake quantization: the formulas of the papers, ranges that follow and freeze, and hooks that come back."""
+
+import pytest
+import torch
+from torch import nn
+
+from nerfcomp.compression import FakeQuantization, attach_described, bake, calibrating, describe_hooks, freeze_ranges
+from nerfcomp.compression.activation_grid import ActivationGrid, Rounded
+from nerfcomp.compression.fake_quantization import quantizers
+
+
+def test_gradients_are_those_of_the_paper() -> None:
+    """Equation 3 of LSQ, times the step, as its logarithm is what is trained."""
+    x = torch.tensor([-9.0, -0.74, 0.2, 0.6, 7.0], requires_grad=True)
+    log_scale = torch.tensor(0.5).log().requires_grad_()
+    y = Rounded.apply(x, log_scale, torch.zeros(()), -7.0, 7.0)  # type: ignore[no-untyped-call]
+    y.backward(torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0]))
+    assert y.tolist() == [-3.5, -0.5, 0.0, 0.5, 3.5]
+    assert x.grad is not None and x.grad.tolist() == [0.0, 10.0, 100.0, 1000.0, 0.0]
+    slopes = [-7.0, -1 + 1.48, -0.4, 1 - 1.2, 7.0]  # the end beyond it, else round(v / s) - v / s
+    expected = sum(0.5 * slope * 10.0**place for place, slope in enumerate(slopes))
+    assert log_scale.grad is not None and float(log_scale.grad) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("bits", [8, 6, 4])
+def test_weights_are_whole_steps_of_each_channel(bits: int) -> None:
+    layer = nn.ConvTranspose2d(5, 3, 4)
+    before = layer.weight.detach().clone()
+    FakeQuantization(bits=bits).attach(layer)
+    (quantizer,) = quantizers(layer).values()
+    steps = layer.weight / quantizer.log_scale.exp()
+    assert quantizer.log_scale.shape == (1, 3, 1, 1)
+    torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
+    assert int(steps.abs().max().round()) <= 2 ** (bits - 1) - 1
+    assert torch.equal(quantizer.integers(before).float(), steps.round())
+    largest = before.abs().amax((0, 2, 3), keepdim=True) / (2 ** (bits - 1) - 1)
+    naive = (before / largest).round() * largest
+    assert (layer.weight - before).square().sum() <= (naive - before).square().sum()
+
+
+def test_parts_of_an_input_have_ranges_of_their_own() -> None:
+    layer = nn.Linear(5, 2)
+    layer.parts = (2, 3)  # type: ignore[assignment]
+    FakeQuantization().attach(layer)
+    with calibrating(layer):
+        layer(torch.cat([torch.linspace(-1, 1, 2000).view(-1, 2), torch.rand(1000, 3) * 50], 1))
+    (quantizer,) = quantizers(layer).values()
+    (small, zero), (large, none) = (grid.grid() for grid in quantizer.grids)
+    assert small == pytest.approx(2 / 255, rel=0.01) and zero in (127, 128)
+    assert large == pytest.approx(50 / 255, rel=0.01) and none == 0
+
+
+def test_ranges_follow_percentiles_and_freeze() -> None:
+    grid = ActivationGrid(99.0, learned=False)
+    values = torch.cat([torch.rand(9900), torch.full((100,), 1000.0)])
+    grid(values)
+    assert float(grid.low) == 0.0 and float(grid.high) <= 1000.0
+    for _ in range(3):
+        grid(torch.rand(10000))
+    freeze_ranges(grid)
+    before = float(grid.high)
+    grid(torch.full((100,), 7.0))
+    assert float(grid.high) == before
+    grid.eval()
+    freeze_ranges(grid, frozen=False)
+    grid(torch.full((100,), 7.0))
+    assert float(grid.high) == before, "evaluation must leave ranges alone"
+
+
+def test_frozen_learned_step_stands_still_under_momentum() -> None:
+    grid = ActivationGrid(100.0, learned=True)
+    optimizer = torch.optim.Adam(grid.parameters(), lr=0.1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        (grid(torch.linspace(-1, 1, 99)) * 3).square().sum().backward()
+        optimizer.step()
+
+    step()
+    step()
+    freeze_ranges(grid)
+    known = grid.grid()
+    step()
+    step()
+    assert grid.grid() == known
+    assert abs(float(grid.gain)) > 0
+
+
+def test_tables_of_grids_are_left_alone() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(4, 2))
+
+    module = nn.Sequential(Table(), nn.Linear(2, 3))
+    assert FakeQuantization().attach(module) == ["1.weight"]
+    with pytest.raises(ValueError, match="no linear layer or convolution"):
+        FakeQuantization(["0.weight"]).attach(nn.Sequential(Table()))
+
+
+def test_hooks_are_described_and_come_back() -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    one, two, x = network(), network(), torch.randn(50, 3)
+    FakeQuantization(["0.weight"], bits=4, ranges="learned").attach(one)
+    one(x)
+    attach_described(two, describe_hooks(one))
+    two.load_state_dict(one.state_dict())
+    assert torch.equal(one.eval()(x), two.eval()(x))
+
+
+def test_nothing_is_rounded_once_hooks_are_off() -> None:
+    layer, x = nn.Linear(3, 2), torch.randn(9, 3)
+    FakeQuantization().attach(layer)
+    layer(x)
+    bake(layer)
+    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("arguments", [{"bits": 1}, {"bits": 9}, {"percentile": 50.0}, {"ranges": "minmax"}])
+def test_bad_arguments_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="Need 2 to 8 bits|allowed are percentile, learned"):
+        FakeQuantization(**arguments)  # type: ignore[arg-type]
