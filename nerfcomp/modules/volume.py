@@ -14,7 +14,7 @@ from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.artifacts.volume_info import VolumeInfo
-from nerfcomp.compression import plain_parameters
+from nerfcomp.compression import WeightHook, baked_copy
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import write_json
 from nerfcomp.evaluation.volume_error import VolumeError, measure_slab, merged
@@ -38,7 +38,8 @@ class VolumeModule(FieldModule):
         scheduler: Makes the schedule from the optimizer and the total number of steps.
         head_rate: Learning rate of the head, as a multiple of the optimizer's.
         target_bytes: What the file is to take; decides on the size of the network when there is no ``field``.
-        init_from: Checkpoint or ``.nfc`` file whose weights start this stage.
+        init_from: Checkpoint or ``.nfc`` file whose weights start this stage, hooks on them baked.
+        hooks: What changes how the field computes with its weights, see `FieldModule`.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class VolumeModule(FieldModule):
         head_rate: float = 0.4,
         target_bytes: int | None = None,
         init_from: str | None = None,
+        hooks: list[WeightHook] | None = None,
     ) -> None:
-        super().__init__(optimizer, scheduler, init_from)
+        super().__init__(optimizer, scheduler, init_from, hooks)
         self.save_hyperparameters()
         self.field = field
         self.head_rate = head_rate
@@ -65,10 +67,12 @@ class VolumeModule(FieldModule):
         self.info = info
         if stage == "fit" and self.init_from is not None and Path(self.init_from).exists():
             start = of_kind(read_artifact(self.init_from), VolumeArtifact, "A volume's field starts from")
-            self.field = start.field.train()
+            self.field = start.without_hooks().field.train()
         elif self.field is None:
             size = 4 * math.prod(info.shape) / _RATIO
             self.field = suited_field(info.shape, self.target_bytes or round(size))
+        if stage == "fit":
+            self.attach_hooks(self.field)
 
     @property
     def trained(self) -> VolumeArtifact:
@@ -127,7 +131,7 @@ class VolumeModule(FieldModule):
         self._slabs = []
         if error is None or self.info is None or self.field is None:
             return
-        weights = list(plain_parameters(self.field).values())
+        weights = list(baked_copy(self.field).parameters())
         count, zeros = sum(w.numel() for w in weights), sum(int((w == 0).sum()) for w in weights)
         ratio = math.prod(self.info.shape) / max(count - zeros, 1)
         figures = {
@@ -140,8 +144,8 @@ class VolumeModule(FieldModule):
             "compr_rmse": ratio / max(math.sqrt(error.mse), 1e-12),
         }
         self.log_dict(figures, rank_zero_only=False)
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # all processes must ask
         if self.trainer.is_global_zero:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
             largest = {"largest_error": error.largest * 0.5 * (self.info.high - self.info.low)}
             write_json(folder / "results.json", figures | largest)
             logger.info("The whole volume: PSNR %.3f dB (%s)", error.psnr, folder / "results.json")
@@ -158,3 +162,4 @@ class VolumeModule(FieldModule):
         self.qps = known.qp
         if self.field is None or self.field.arguments != known.field.arguments:
             self.field = known.field.train()
+        self.take_hooks(checkpoint, self.field)
