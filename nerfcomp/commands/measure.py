@@ -1,29 +1,36 @@
-"""Quality of files and checkpoints on the views of a scene."""
+"""Quality of files and checkpoints: on the views of a scene, or against a volume."""
 
 import logging
+import tempfile
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+
+from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.nfc import fp32_bytes
-from nerfcomp.artifacts.reading import read_scene_artifact
+from nerfcomp.artifacts.reading import read_artifact, read_scene_artifact
 from nerfcomp.artifacts.runs import find_checkpoint
+from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.codec import read_container
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table, mean_result, write_csv, write_json
 from nerfcomp.evaluation.sweep import plot_sweep, run_sweep
 from nerfcomp.evaluation.views import evaluate_views, thinned
-from nerfcomp.readers import Scene, SceneReader, Split
+from nerfcomp.evaluation.volumes import volume_quality
+from nerfcomp.readers import Scene, SceneReader, Split, volume_reader
 
 logger = logging.getLogger("compress")
 
 
 def evaluate(
     input: Path,
-    reader: SceneReader,
+    reader: SceneReader | None = None,
     split: str = "test",
     out: Path | None = None,
     stride: int = 1,
     trust: bool = False,
+    volume: Path | None = None,
 ) -> None:
     """Measure PSNR and SSIM of a .nfc file (or checkpoint) on the views of a scene, as decoded.
 
@@ -34,7 +41,13 @@ def evaluate(
         out: Folder for results.json and per_image.csv; beside the file, in a folder of its name, when absent.
         stride: Draw every n-th row and column only, where whole views take too long.
         trust: Run the native decoder without its protective child process.
+        volume: The true volume instead of a scene, for the file of one.
     """
+    if volume is not None:
+        evaluate_volume(input, volume, out, trust)
+        return
+    if reader is None:
+        raise NerfcompError("Name what to compare with: --reader and its options for a scene, --volume for a volume.")
     views_of_split = read_split(reader, split)
     file = find_checkpoint(input)
     trained = read_scene_artifact(file, trust)
@@ -47,6 +60,29 @@ def evaluate(
     logger.info(format_table(["view", "psnr", "ssim", "seconds"], [*views, ["mean", *mean[1:]]]))
     ratio = f", {fp32_bytes(trained) / size:.1f}x smaller than fp32" if file.suffix == ".nfc" else ""
     logger.info("%s: %s bytes%s. Written to %s", file, f"{size:,}", ratio, folder)
+
+
+def evaluate_volume(input: Path, volume: Path, out: Path | None, trust: bool) -> None:
+    """Compare a volume's file with the truth; arguments as of `evaluate`.
+
+    Raises:
+        NerfcompError: The file holds no volume, or one of another shape.
+    """
+    file = find_checkpoint(input)
+    trained = of_kind(read_artifact(file, trust), VolumeArtifact, "A volume is compared with")
+    truth = volume_reader(volume).read().values
+    if truth.shape != trained.info.shape:
+        raise NerfcompError(f"{file} decodes to {trained.info.shape} voxels, {volume} has {truth.shape}.")
+    folder, size = out or file.with_name(f"{file.stem}_volume"), file.stat().st_size
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(suffix=".npy", dir=folder) as decoded:
+        trained.write_npy(decoded.name)
+        found = volume_quality(truth, np.load(decoded.name, mmap_mode="r"))
+    ratios = {"ratio_stored": trained.info.stored_bytes / size, "ratio_float32": 4 * truth.size / size}
+    write_json(folder / "results.json", {**found._asdict(), **ratios, "bytes": size, "sections": section_bytes(file)})
+    figures = [found.psnr, found.ssim, found.largest, found.mean, *ratios.values()]
+    header = ["file", "psnr", "ssim", "largest error", "mean error", "ratio", "ratio to float32"]
+    logger.info(format_table(header, [[str(file), *figures]]))
 
 
 def sweep(

@@ -77,6 +77,21 @@ def test_the_command_decodes_to_npy(file: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(part)[::2], values[1:3])
 
 
+def test_the_command_measures_against_the_truth(file: Path, tmp_path: Path) -> None:
+    decoded = read_nfc(file, trust=True).values()  # type: ignore[attr-defined]
+    truth = np.where(decoded > 100, decoded - 4, decoded + 4).astype(np.uint8)
+    np.save(tmp_path / "truth.npy", truth)
+    main(["evaluate", str(file), "--volume", str(tmp_path / "truth.npy"), "--out", str(tmp_path / "found")])
+    found = json.loads((tmp_path / "found" / "results.json").read_text())
+    span = float(truth.max()) - float(truth.min())
+    assert found["psnr"] == pytest.approx(20 * np.log10(span / 4)) and found["largest"] == found["mean"] == 4
+    assert found["bytes"] == file.stat().st_size and found["ratio_float32"] == 4 * found["ratio_stored"]
+    np.save(tmp_path / "other.npy", truth[:-1])
+    for option in (["--volume", str(tmp_path / "other.npy")], []):
+        with pytest.raises(NerfcompError, match="voxels|--volume"):
+            main(["evaluate", str(file), *option])
+
+
 @pytest.mark.parametrize("option", [["--region", "[0, 9, 0, 5, 0, 4]"], ["--resolution", "[1, 2]"]])
 def test_impossible_regions_are_refused(file: Path, tmp_path: Path, option: list[str]) -> None:
     with pytest.raises(NerfcompError, match="egion"):
