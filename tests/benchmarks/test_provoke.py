@@ -59,5 +59,6 @@ def test_a_configuration_is_scaled_with_its_steps() -> None:
     assert cli.model.field.arguments["log2_table_size"] == 18
 
 
+@pytest.mark.slow
 def test_a_tiny_run_trains_and_measures() -> None:
     assert 3.0 < provoke.measure(Case("white_on_white", "default", seed=0, steps=2, size=8)) < 40.0

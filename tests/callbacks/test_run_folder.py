@@ -14,6 +14,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("events"))
 
 
+@pytest.mark.slow
 def test_new_runs_get_new_folders_and_resumed_runs_their_own(tmp_path: Path, config: Path) -> None:
     runs = tmp_path / "runs" / "tiny"
     keep = ["--trainer.callbacks+=RunCheckpoint"]
