@@ -1,0 +1,63 @@
+"""Checkpoints with the names of the authors' code."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nerfcomp.errors import CheckpointError
+from nerfcomp.exchange.neus import read_neus
+from tests.fields.test_neus import published_sdf
+
+
+def published_state(width: int = 64, layers: int = 4, skip: int = 2) -> dict[str, Any]:
+    """What NeuS saves, filled with random numbers: shapes as in its SDFNetwork and RenderingNetwork."""
+    generator = torch.Generator().manual_seed(5)
+
+    def linear(inputs: int, outputs: int) -> dict[str, torch.Tensor]:
+        shapes = {"bias": (outputs,), "weight_g": (outputs, 1), "weight_v": (outputs, inputs)}
+        return {name: torch.randn(shape, generator=generator) / inputs**0.5 for name, shape in shapes.items()}
+
+    def network(widths: list[int], narrow: int | None = None) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        for layer, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:])):
+            made = linear(inputs, outputs - 39 if layer + 1 == narrow else outputs)
+            found |= {f"lin{layer}.{name}": value for name, value in made.items()}
+        return found
+
+    return {
+        "nerf": {"pts_linears.0.weight": torch.zeros(2, 2)},
+        "sdf_network_fine": network([39, *[width] * layers, width + 1], skip),
+        "variance_network_fine": {"variance": torch.tensor(0.5)},
+        "color_network_fine": network([3 + 27 + 3 + width, *[width] * 2, 3]),
+        "optimizer": {"state": {}, "param_groups": []},
+        "iter_step": 300_000,
+    }
+
+
+def test_a_checkpoint_of_the_authors_gives_their_values(tmp_path: Path) -> None:
+    stored = published_state()
+    torch.save(stored, tmp_path / "ckpt_300000.pth")
+    field = read_neus(tmp_path / "ckpt_300000.pth")
+    state = {f"sdf_network.{name}": value for name, value in stored["sdf_network_fine"].items()}
+    x = torch.rand(50, 3) * 2 - 1
+    torch.testing.assert_close(field.sdf(x), published_sdf(state, x, 4, 2)[:, 0], atol=1e-5, rtol=1e-4)
+    assert float(field.inv_s.detach()) == pytest.approx(float(torch.exp(torch.tensor(5.0))))
+    assert field.arguments["skip"] == 2 and field.arguments["hidden_width"] == 64
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    stored = published_state()
+    torch.save({**stored, "sdf_network_fine": {}}, tmp_path / "empty.pth")
+    with pytest.raises(CheckpointError, match="lacks layers"):
+        read_neus(tmp_path / "empty.pth")
+    del stored["variance_network_fine"]
+    torch.save(stored, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="has no variance_network_fine"):
+        read_neus(tmp_path / "other.pth")
+    bad = published_state()
+    bad["color_network_fine"]["lin1.bias"] = torch.zeros(3)
+    torch.save(bad, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="color_network.lin1.bias does not fit"):
+        read_neus(tmp_path / "bad.pth")
