@@ -215,5 +215,6 @@ def load_ax() -> Any:
     # a search that is killed while botorch compiles a kernel leaves a lock that later ones wait for without end
     logei = importlib.import_module("botorch.acquisition.multi_objective.logei")
     logei._load_attempted = True  # type: ignore[attr-defined]
-    logging.getLogger("ax").setLevel(logging.ERROR)
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "ax"]:
+        logging.getLogger(name).setLevel(logging.ERROR)
     return client
