@@ -2,6 +2,7 @@
 
 from nerfcomp.callbacks.bitstream import BitstreamExport
 from nerfcomp.callbacks.checkpoint import AtomicCheckpointIO, RunCheckpoint, StepCheckpoint
+from nerfcomp.callbacks.dynamic_noise import DynamicNoise
 from nerfcomp.callbacks.images import ImageLogger
 from nerfcomp.callbacks.learned_pruning import LearnedPruning
 from nerfcomp.callbacks.progress import RunProgressBar
@@ -20,6 +21,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "BitstreamExport",
     "FreezeRanges",
+    "DynamicNoise",
     "ImageLogger",
     "LearnedPruning",
     "MovieRender",

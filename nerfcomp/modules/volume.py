@@ -102,9 +102,8 @@ class VolumeModule(FieldModule):
     def training_step(self, batch: VolumeBatch) -> dict[str, Tensor]:
         """One step, after which points go where the error is."""
         out = self.step(batch)
-        squares = out.pop("squares")
-        self.trainer.datamodule.note_errors(batch, squares)  # type: ignore[attr-defined]
-        self.log_dict({key: value.detach() for key, value in out.items()}, prog_bar=False)
+        self.trainer.datamodule.note_errors(batch, out["squares"])  # type: ignore[attr-defined]
+        self.log_dict({key: value.detach() for key, value in out.items() if key != "squares"}, prog_bar=False)
         psnr = 10 * torch.log10(4 / out["loss"].detach().clamp(min=1e-12))
         self.log("psnr_step", psnr, prog_bar=True, logger=False)
         return out

@@ -22,6 +22,7 @@ FIELD = """class_path: LatentGridVolume
 HASH = """class_path: HashVolume
       init_args: {levels: 3, log2_table_size: 9, base_resolution: 4, finest_resolution: 16, hidden_width: 16}"""
 RATE = "{class_path: RateControl, init_args: {target_bytes: 3000, control: 0.5, freeze: 0.8}}"
+CALLBACKS = "LearnedPruning\n    - DynamicNoise"
 HOOK = {"weights": ["grid.*"], "channel_axis": 0, "momentum": 0.3, "threshold": 0.2, "drop_weight": 1e-2}
 
 
@@ -29,7 +30,7 @@ def arguments(folder: Path, devices: int, batch: int) -> list[str]:
     folder.mkdir()
     text = CONFIG % settings(folder, steps=45, batch=batch, devices=devices)
     assert HASH in text and RATE in text
-    (folder / "config.yaml").write_text(text.replace(HASH, FIELD).replace(RATE, "LearnedPruning"))
+    (folder / "config.yaml").write_text(text.replace(HASH, FIELD).replace(RATE, CALLBACKS))
     hooks = json.dumps([{"class_path": "Smallify", "init_args": HOOK}])
     return ["fit", "--config", str(folder / "config.yaml"), f"--model.init_args.hooks={hooks}"]
 
