@@ -44,7 +44,7 @@ def decompose_projection(matrix: Tensor, height: int, where: str) -> View:
     Example:
         >>> matrix = torch.tensor([[100.0, 0, 20, 40], [0, 100, 10, 20], [0, 0, 1, 2]], dtype=torch.float64)
         >>> view = decompose_projection(matrix, 20, "here")
-        >>> view.intrinsics.tolist(), view.c2w[:, 3].tolist()
+        >>> view.intrinsics.tolist(), (view.c2w[:, 3] + 0.0).tolist()
         ([100.0, 100.0, 20.0, 10.0], [0.0, 0.0, -2.0])
     """
     left = matrix[:, :3].numpy()
