@@ -22,7 +22,8 @@ class Ball(RadianceField):
     """Density 100 inside of radius 0.5, falling to 0 at 0.6; red where x is above 0, else blue, seen from outside."""
 
     def density(self, x: Tensor) -> Tensor:
-        return (100 * (6 - 10 * torch.linalg.vector_norm(x, dim=1))).clamp(0, 100)
+        found: Tensor = (100 * (6 - 10 * torch.linalg.vector_norm(x, dim=1))).clamp(0, 100)
+        return found
 
     def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
         right, outside = x[:, 0] > 0, (d * x).sum(1) < 0
