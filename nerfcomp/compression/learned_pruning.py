@@ -6,6 +6,7 @@ then on the hook is a mask. Parameters and buffers stay the same ones throughout
 checkpoints see one structure.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from nerfcomp.compression.hooked import hooked_weights
 from nerfcomp.compression.hooks import WeightFunction, WeightHook, stored_weight
 
 
-class PruningFunction(WeightFunction):
+class PruningFunction(WeightFunction, ABC):
     """Base of the functions that learn what to prune.
 
     Attributes:
@@ -46,21 +47,21 @@ class PruningFunction(WeightFunction):
             return masked + 0.0 * torch.stack([p.sum() for p in self.parameters()]).sum() if self.training else masked
         return self.training_weight(weight) if self.training else weight * self.factor()
 
+    @abstractmethod
     def training_weight(self, weight: Tensor) -> Tensor:
         """The weight to train with, before settling."""
-        raise NotImplementedError
 
+    @abstractmethod
     def factor(self) -> Tensor:
         """Factors (decisions) that the weight would get if this settled now, 0 where it is pruned; no gradients."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drop_rates(self) -> Tensor:
         """How close each decision is to being dropped, (decisions); no gradients."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drop_loss(self) -> Tensor:
         """What pushes towards dropping, weighted, to be added to a mean squared error."""
-        raise NotImplementedError
 
     def weight_loss(self, weight: Tensor) -> Tensor:
         """What keeps the stored ``weight`` small, weighted: otherwise it grows as its factors shrink."""

@@ -70,6 +70,15 @@ def file_ratio(values: NDArray[Any], file_bytes: int) -> FileRatio:
     return FileRatio(values.nbytes / file_bytes, 4.0 * values.size / file_bytes)
 
 
+def psnr_of(mse: float, span: float) -> float:
+    """``10 log10(span^2 / MSE)`` in dB; infinite without error.
+
+    >>> psnr_of(0.0004, 2.0)
+    40.0
+    """
+    return math.inf if mse == 0 else 10.0 * math.log10(max(span**2 / mse, 1e-30))
+
+
 def volume_quality(truth: NDArray[Any], decoded: NDArray[Any], ssim_every: int = 1) -> VolumeQuality:
     """Compare two volumes of one shape.
 
@@ -93,7 +102,7 @@ def volume_quality(truth: NDArray[Any], decoded: NDArray[Any], ssim_every: int =
         total += float(np.sum(error))
         largest = max(largest, float(error.max()))
     mse, span = squares / truth.size, limits.high - limits.low
-    psnr = math.inf if mse == 0 else 10.0 * math.log10(max(span**2 / mse, 1e-30))
+    psnr = psnr_of(mse, span)
     ssim = volume_ssim(truth, decoded, limits, ssim_every)
     return VolumeQuality(psnr, ssim, largest, total / truth.size, math.sqrt(mse), limits.low, limits.high)
 

@@ -17,7 +17,7 @@ from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.compression import WeightHook, baked_copy
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import write_json
-from nerfcomp.evaluation.volume_error import VolumeError, measure_slab, merged
+from nerfcomp.evaluation.slab_error import SlabError, measure_slab, merged
 from nerfcomp.fields import VolumeField
 from nerfcomp.fields.volume_design import suited_field
 from nerfcomp.geometry.lattice import VolumeBatch, VolumeSlab
@@ -59,7 +59,7 @@ class VolumeModule(FieldModule):
         self.target_bytes = target_bytes
         self.info: VolumeInfo | None = None
         self.qps: dict[str, int] | None = None
-        self._slabs: list[VolumeError] = []
+        self._slabs: list[SlabError] = []
 
     def setup(self, stage: str) -> None:
         """Learn what the volume is, and make the field."""

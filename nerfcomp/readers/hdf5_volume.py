@@ -18,6 +18,7 @@ from nerfcomp.readers.volume_checks import (
     checked_dtype,
     checked_shape,
     choose,
+    holds_volume,
     load_extra,
 )
 
@@ -80,6 +81,4 @@ class Hdf5Volume:
 
 def _is_volume(item: Any, h5py: Any) -> bool:
     """Whether something in the file is a dataset of numbers with three axes of more than one voxel."""
-    if not isinstance(item, h5py.Dataset) or item.shape is None:
-        return False
-    return item.dtype.kind in set("iuf") and sum(int(size > 1) for size in item.shape) >= 3
+    return isinstance(item, h5py.Dataset) and item.shape is not None and holds_volume(item.dtype, item.shape)

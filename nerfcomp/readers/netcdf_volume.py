@@ -17,6 +17,7 @@ from nerfcomp.readers.volume_checks import (
     checked_dtype,
     checked_shape,
     choose,
+    holds_volume,
     load_extra,
 )
 
@@ -45,7 +46,9 @@ class NetcdfVolume:
         netcdf = load_extra("netCDF4", self.path)
         try:
             with netcdf.Dataset(self.path, "r") as file:
-                names = [name for name, variable in file.variables.items() if _is_volume(variable)]
+                names = [
+                    name for name, variable in file.variables.items() if holds_volume(variable.dtype, variable.shape)
+                ]
                 found = file.variables[choose(names, self.dataset, "variable", self.path)]
                 longer = [name for name, size in zip(found.dimensions, found.shape, strict=True) if size > 1]
                 axes = self.axes or axes_of(longer, self.path)
@@ -66,12 +69,6 @@ class NetcdfVolume:
         if isinstance(values, np.ma.MaskedArray):
             raise VolumeError(f"{source} has {int(values.mask.sum()):,} missing values. Replace them first.")
         return np.asarray(values)
-
-
-def _is_volume(variable: Any) -> bool:
-    """Whether a variable holds numbers along three axes of more than one voxel."""
-    numbers = isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "iuf"
-    return numbers and sum(size > 1 for size in variable.shape) >= 3
 
 
 def _positions(file: Any, name: str) -> tuple[float, float] | None:

@@ -99,6 +99,16 @@ def check_fits(shape: Sequence[int], dtype: np.dtype[Any], source: Path | str) -
         )
 
 
+def holds_volume(dtype: Any, shape: Sequence[int]) -> bool:
+    """Whether an array of a file holds numbers along three axes of more than one voxel.
+
+    >>> number = np.dtype("uint8")
+    >>> holds_volume(number, (1, 4, 5, 6)), holds_volume(number, (5, 6)), holds_volume(str, (4, 5, 6))
+    (True, False, False)
+    """
+    return isinstance(dtype, np.dtype) and dtype.kind in "iuf" and sum(size > 1 for size in shape) >= 3
+
+
 def choose(names: Sequence[str], asked: str | None, what: str, source: Path | str) -> str:
     """Choose one of several volumes in a file by name.
 

@@ -17,6 +17,7 @@ from nerfcomp.readers.volume_checks import (
     checked_dtype,
     checked_shape,
     choose,
+    holds_volume,
     load_extra,
 )
 
@@ -76,5 +77,5 @@ def _arrays(root: Any, zarr: Any) -> Iterator[tuple[str, Any]]:
     """Arrays of numbers with three axes of more than one voxel, by name."""
     members = root.members(max_depth=None) if isinstance(root, zarr.Group) else [(root.basename or "array", root)]
     for name, item in members:
-        if isinstance(item, zarr.Array) and sum(size > 1 for size in item.shape) >= 3 and item.dtype.kind in "iuf":
+        if isinstance(item, zarr.Array) and holds_volume(item.dtype, item.shape):
             yield name, item

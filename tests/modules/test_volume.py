@@ -10,7 +10,7 @@ from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from nerfcomp.artifacts.nfc import read_nfc, write_nfc
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.codec import dequantize, quantize, step_size
-from nerfcomp.evaluation.volume_error import measure_slab
+from nerfcomp.evaluation.slab_error import measure_slab
 from nerfcomp.fields.volume_design import suited_field
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from tests.modules.volume_config import CONFIG, settings
