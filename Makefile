@@ -25,8 +25,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PY) -c "import torch, lightning, numba, nncodec.nnc_core, nerfcomp"
 	touch $@
 
+# two processes with one thread each; all tests of a file in one of them, as they share what they have trained
 test: $(STAMP)
-	$(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # what trains nothing and starts no processes: for use while working
 quick: $(STAMP)
