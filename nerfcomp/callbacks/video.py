@@ -16,7 +16,7 @@ from nerfcomp.callbacks.shards import Frame, FrameStore, discard
 from nerfcomp.callbacks.views import Drawable, drawable
 from nerfcomp.evaluation.identity import fingerprint
 from nerfcomp.geometry.cameras import Camera, scaled, select_views
-from nerfcomp.readers.scene import PathKind
+from nerfcomp.readers.video_paths import PathKind
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ class VideoRender(Callback):
         every_n_steps: Also render every so many optimizer steps; only at the end when absent.
         at_end: Render after the last step.
         n_frames: Frames of a film.
-        kind: Camera path: ``turntable`` around the scene, ``spiral`` in front of it, ``auto`` what suits the scene.
+        kind: Camera path: ``turntable`` around the scene, ``spiral`` up around it or in front of it, ``along`` past the
+            views, ``auto`` what views have covered.
         fps: Frames per second.
         scale: Size relative to the scene's images.
         depth: Write a film of the depth, too.

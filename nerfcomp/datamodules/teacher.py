@@ -12,7 +12,8 @@ from nerfcomp.datamodules.base import SceneDataModule
 from nerfcomp.datamodules.poses import PoseSource, SphericalPoses
 from nerfcomp.geometry.cameras import Camera, scaled
 from nerfcomp.geometry.rays import RayBatch, image_rays
-from nerfcomp.readers.scene import SceneReader, along
+from nerfcomp.readers.scene import SceneReader
+from nerfcomp.readers.video_paths import along
 
 
 class TeacherViews:

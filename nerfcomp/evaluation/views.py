@@ -17,7 +17,8 @@ from nerfcomp.evaluation.report import ViewResult, mean_result
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import Camera, select_views
 from nerfcomp.geometry.rays import RayBatch, image_rays
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
+from nerfcomp.readers.scene import Scene, SceneReader, Split
+from nerfcomp.readers.video_paths import PathKind
 from nerfcomp.rendering import Rendered
 from nerfcomp.rendering.metrics import image_quality
 

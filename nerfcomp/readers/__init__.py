@@ -7,8 +7,9 @@ from nerfcomp.readers.llff import LLFFReader
 from nerfcomp.readers.procedural import ProceduralReader
 from nerfcomp.readers.procedural_volume import ProceduralVolume
 from nerfcomp.readers.pseudo import PseudoReader
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
+from nerfcomp.readers.scene import Scene, SceneReader, Split
 from nerfcomp.readers.transforms import TransformsReader
+from nerfcomp.readers.video_paths import PathKind
 from nerfcomp.readers.volume import ValueRange, Volume, VolumeReader, slabs, stored_slabs, value_range
 from nerfcomp.readers.volume_files import VolumeHints, volume_reader
 

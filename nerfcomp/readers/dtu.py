@@ -13,9 +13,10 @@ from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.readers.images import SUFFIXES, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, downscaled, make_splits, swing
+from nerfcomp.readers.posed import PosedImageReader, Views, downscaled, make_splits
 from nerfcomp.readers.projections import decompose_projection
-from nerfcomp.readers.scene import PathKind, Split, along, cube, march_bounds, orbit
+from nerfcomp.readers.scene import Split, cube, march_bounds
+from nerfcomp.readers.video_paths import PathKind, along, film_poses
 
 logger = logging.getLogger(__name__)
 
@@ -96,14 +97,11 @@ class DTUReader(PosedImageReader):
         )  # fmt: skip
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
-        """Swing around the mean pose, as most scans are seen from one side; ``turntable`` circles about the mean up."""
+        """Move around or past the views, about their mean up direction; see :meth:`SceneReader.path`."""
         views = self.views()
         camera = downscaled(views.camera, views.downscale)
-        if kind != "turntable":
-            return along(camera, swing(camera.c2w, n_frames))
         turn = _upright(camera.c2w[:, :, 1].mean(0))
-        turned = camera._replace(c2w=turn @ camera.c2w)
-        return along(camera, turn.T @ orbit(turned, views.aabb.mean(0), kind, n_frames))
+        return along(camera, turn.T @ film_poses(turn @ camera.c2w, turn @ views.aabb.mean(0), kind, n_frames))
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""

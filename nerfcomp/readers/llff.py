@@ -21,7 +21,8 @@ from nerfcomp.geometry.rays import camera_rays
 from nerfcomp.readers.alignment import REGION, align_upright, average_pose, check_pose, relative_to
 from nerfcomp.readers.images import SUFFIXES, read_header
 from nerfcomp.readers.posed import PosedImageReader, Views, make_splits
-from nerfcomp.readers.scene import PathKind, Split, along, cube, march_bounds
+from nerfcomp.readers.scene import Split, cube, march_bounds
+from nerfcomp.readers.video_paths import PathKind, along, follow
 
 logger = logging.getLogger(__name__)
 
@@ -105,14 +106,19 @@ class LLFFReader(PosedImageReader):
         return Views(files, camera, splits, near, far, aabb, cascades=cascades, downscale=downscale, held=held)
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
-        """Swing around the mean pose, with the spread of 90 % of the views; without ``ndc`` as other captures."""
+        """Swing around the mean pose, with the spread of 90 % of the views, or follow the views (``along``).
+
+        Without ``ndc`` it is as with other captures.
+        """
         if not self.ndc:
             return super().path(kind, n_frames)
         if kind == "turntable":
             raise ValueError(f"{self.root} is forward-facing: it has no turntable. Choose 'spiral' or 'auto'.")
         views = self.views()
-        poses = _spiral(_forward(self._capture())[1], views.camera.c2w, n_frames)
-        return along(self._sized(views.camera, views.downscale), poses)
+        camera = self._sized(views.camera, views.downscale)
+        if kind == "along":
+            return along(camera, follow(camera.c2w, n_frames))
+        return along(camera, _spiral(_forward(self._capture())[1], camera.c2w, n_frames))
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera, select_views
-from nerfcomp.geometry.paths import spiral_path
-from nerfcomp.readers.alignment import average_pose, focus_point, relative_to
 from nerfcomp.readers.images import find_image, load_images
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, orbit, through_corners
+from nerfcomp.readers.scene import Scene, SceneReader, Split, through_corners
+from nerfcomp.readers.video_paths import PathKind, along, film_poses
 
 logger = logging.getLogger(__name__)
 
@@ -104,15 +103,10 @@ class PosedImageReader(SceneReader):
         return bool(self.views().splits[split])
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
-        """Circle around the middle of the box, or climb around it in two turns (``spiral``).
-
-        Where cameras do not look at a common point, ``spiral`` and ``auto`` swing around their mean pose instead.
-        """
+        """Move around or past the views; see :meth:`SceneReader.path`."""
         views = self.views()
         camera = self._sized(views.camera, views.downscale)
-        if kind != "turntable" and len(camera.c2w) > 1 and focus_point(camera.c2w.double()) is None:
-            return along(camera, swing(camera.c2w, n_frames))
-        return along(camera, orbit(camera, views.aabb.mean(0), kind, n_frames))
+        return along(camera, film_poses(camera.c2w, views.aabb.mean(0), kind, n_frames))
 
     def _sized(self, camera: Camera, downscale: int) -> Camera:
         """Cameras of the files at the size of the images, with the rays that were asked for."""
@@ -135,21 +129,6 @@ def spread(indices: list[int], limit: int) -> list[int]:
     """Take at most ``limit`` of the indices, evenly spread, beginning with the first."""
     count = min(limit, len(indices))
     return [indices[index * len(indices) // count] for index in range(count)]
-
-
-def swing(c2w: Tensor, n_frames: int) -> Tensor:
-    """Swing around the mean pose with the spread of 90 % of the views, focused at four times that.
-
-    Args:
-        c2w: (V, 3, 4) poses to imitate.
-        n_frames: Number of frames.
-
-    Returns:
-        (n_frames, 3, 4) camera to world.
-    """
-    middle = average_pose(c2w)
-    x, y, z = torch.quantile(relative_to(c2w, middle)[:, :, 3].abs(), 0.9, dim=0).tolist()
-    return spiral_path(middle, (x, y, z), max(4 * max(x, y, z), 1e-3), n_frames)
 
 
 def make_splits(

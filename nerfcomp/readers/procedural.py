@@ -12,9 +12,10 @@ from nerfcomp.geometry.paths import look_at
 from nerfcomp.geometry.rays import Rays, image_rays
 from nerfcomp.readers.arrangements import Arrangement, arrange
 from nerfcomp.readers.glass import behind_glass
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, cube, march_bounds, orbit
+from nerfcomp.readers.scene import Scene, SceneReader, Split, cube, march_bounds
 from nerfcomp.readers.shading import shade
 from nerfcomp.readers.solids import trace
+from nerfcomp.readers.video_paths import PathKind, along, film_poses
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _ANGLE_X = 0.6911112  # horizontal field of view in radians, that of nerf_synthetic
@@ -115,9 +116,9 @@ class ProceduralReader(SceneReader):
         return Scene(images, camera, near, far, aabb, False, has_alpha=not self.opaque, names=names, split=split)
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
-        """Circle around the solids (``turntable``, ``auto``) or climb around them in two turns (``spiral``)."""
+        """Move around or past the views; see :meth:`SceneReader.path`."""
         camera = self.camera("train")
-        return along(camera, orbit(camera, torch.zeros(3), kind, n_frames))
+        return along(camera, film_poses(camera.c2w, torch.zeros(3), kind, n_frames))
 
     def render(self, camera: Camera, view: int) -> Tensor:
         """Render one view, anti-aliased.

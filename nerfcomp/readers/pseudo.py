@@ -22,7 +22,8 @@ from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import Camera, make_camera
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split, along, orbit
+from nerfcomp.readers.scene import Scene, SceneReader, Split
+from nerfcomp.readers.video_paths import PathKind, along, film_poses
 
 Picture = NDArray[np.uint8]
 FORMAT = "nerfcomp pseudo views 1"
@@ -229,9 +230,10 @@ class PseudoReader(SceneReader):
         return Scene(images, chosen, manifest.near, manifest.far, box, manifest.ndc, False, names, split)
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:
-        """Circle around the middle of the box."""
+        """Move around or past the views; see :meth:`SceneReader.path`."""
         manifest = self.folder.open()
-        return along(manifest.camera, orbit(manifest.camera, torch.tensor(manifest.aabb).mean(0), kind, n_frames))
+        center = torch.tensor(manifest.aabb).mean(0)
+        return along(manifest.camera, film_poses(manifest.camera.c2w, center, kind, n_frames))
 
 
 def check_manifest(manifest: Manifest) -> None:

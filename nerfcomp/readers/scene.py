@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from nerfcomp.geometry.cameras import Camera
-from nerfcomp.geometry.paths import spherical_path
+from nerfcomp.readers.video_paths import PathKind
 
 Split = Literal["train", "val", "test"]
-PathKind = Literal["turntable", "spiral", "auto"]
 
 # nerf_synthetic's cameras stand 4.0311 from the origin, and its objects fit into a cube of half side 1.5
 HALF_SIDE_PER_RADIUS = 1.5 / 4.031128857175551
@@ -90,7 +89,7 @@ class SceneReader(ABC):
         """Make the cameras of a video without reading images.
 
         Args:
-            kind: ``turntable`` circles the scene, ``spiral`` swings or climbs, ``auto`` takes what suits the scene.
+            kind: See `nerfcomp.readers.video_paths.film_poses`.
             n_frames: Number of frames, at least 1.
 
         Returns:
@@ -135,27 +134,6 @@ def march_bounds(camera: Camera, aabb: Tensor) -> tuple[float, float]:
     return near, float(distance.max()) + reach
 
 
-def orbit(camera: Camera, center: Tensor, kind: PathKind, n_frames: int) -> Tensor:
-    """Circle around a point, z up, at the distance and elevation of the median view.
-
-    Args:
-        camera: Views to imitate.
-        center: (3,) point to look at.
-        kind: ``spiral`` climbs from the lowest tenth of the views' elevations to the highest in two turns.
-        n_frames: Number of frames.
-
-    Returns:
-        (n_frames, 3, 4) camera to world.
-    """
-    offset = camera.c2w[:, :, 3] - center
-    distance = offset.norm(dim=-1)
-    elevation = torch.asin((offset[:, 2] / distance.clamp_min(1e-9)).clamp(-1, 1))
-    low, middle, high = torch.quantile(elevation, torch.tensor([0.1, 0.5, 0.9])).tolist()
-    target = (float(center[0]), float(center[1]), float(center[2]))
-    climb = (low, high) if kind == "spiral" else middle
-    return spherical_path(n_frames, float(distance.median()), climb, target, turns=2.0 if kind == "spiral" else 1.0)
-
-
 def through_corners(camera: Camera) -> Camera:
     """Move the principal point so that the ray of every pixel goes through its top left corner.
 
@@ -168,17 +146,3 @@ def through_corners(camera: Camera) -> Camera:
         The same views, other rays.
     """
     return camera._replace(intrinsics=camera.intrinsics + camera.intrinsics.new_tensor([0.0, 0.0, 0.5, 0.5]))
-
-
-def along(camera: Camera, poses: Tensor) -> Camera:
-    """Move the first view along a path, without its lens distortion.
-
-    Args:
-        camera: At least one view.
-        poses: (F, 3, 4) camera to world.
-
-    Returns:
-        F views.
-    """
-    intrinsics = camera.intrinsics[:1].repeat(len(poses), 1)
-    return camera._replace(c2w=poses, intrinsics=intrinsics, distortion=torch.zeros_like(intrinsics))

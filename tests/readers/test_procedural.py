@@ -111,7 +111,7 @@ def test_supersampling_averages_what_a_larger_image_shows() -> None:
 
 
 def test_video_paths_circle_the_scene() -> None:
-    turntable, spiral = tiny().path("auto", 8), tiny().path("spiral", 8)
+    turntable, spiral = tiny().path("turntable", 8), tiny().path("spiral", 8)
     assert turntable.c2w.shape == spiral.c2w.shape == (8, 3, 4)
     assert torch.allclose(turntable.c2w[:, :, 3].norm(dim=-1), torch.tensor(3.2), atol=1e-4)
     assert turntable.c2w[:, 2, 3].std() < 1e-4 < spiral.c2w[:, 2, 3].std()

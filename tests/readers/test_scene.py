@@ -7,10 +7,10 @@ import torch
 from jsonargparse import ArgumentParser
 
 from nerfcomp.geometry.cameras import make_camera
-from nerfcomp.geometry.paths import look_at, spherical_path
+from nerfcomp.geometry.paths import spherical_path
 from nerfcomp.geometry.rays import image_rays
 from nerfcomp.readers import SceneReader
-from nerfcomp.readers.scene import along, cube, march_bounds, orbit
+from nerfcomp.readers.scene import cube, march_bounds
 
 
 def test_cube() -> None:
@@ -36,27 +36,6 @@ def test_every_ray_meets_the_cube_between_near_and_far(distance: float) -> None:
     inside = ((points > aabb[0]) & (points < aabb[1])).all(-1)
     assert inside.any()
     assert not (inside & ((t < near) | (t > far))).any()
-
-
-def test_orbit_imitates_distance_and_elevation() -> None:
-    views = spherical_path(9, 3.0, (0.2, 0.6), target=(1.0, 1.0, 0.0))
-    camera = make_camera(views, 6, 8, 10.0)
-    center = torch.tensor([1.0, 1.0, 0.0])
-    turntable = orbit(camera, center, "turntable", 6)[:, :, 3] - center
-    assert turntable.norm(dim=-1).tolist() == pytest.approx([3.0] * 6, abs=1e-5)
-    assert torch.asin(turntable[:, 2] / 3).tolist() == pytest.approx([0.4] * 6, abs=1e-5)
-    spiral = orbit(camera, center, "spiral", 6)[:, :, 3] - center
-    assert torch.asin(spiral[:, 2] / 3)[[0, -1]].tolist() == pytest.approx([0.24, 0.56], abs=1e-5)
-
-
-def test_path_has_no_lens_distortion() -> None:
-    camera = make_camera(torch.eye(3, 4).repeat(2, 1, 1), 6, 8, (10.0, 11.0), (3.0, 4.0), (0.1, 0.0, 0.0, 0.0))
-    poses = look_at(torch.randn(5, 3), torch.zeros(3), torch.eye(3)[2])
-    moved = along(camera, poses)
-    assert torch.equal(moved.c2w, poses)
-    assert not moved.distortion.any()
-    assert moved.intrinsics.tolist() == [[10.0, 11.0, 3.0, 4.0]] * 5
-    assert (moved.height, moved.width) == (6, 8)
 
 
 @pytest.mark.parametrize(
