@@ -9,7 +9,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.activations import color_activation
@@ -17,6 +16,7 @@ from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.surface import Geometry, SurfaceField
 from nerfcomp.kernels.hash_grid import Backend, GridGeometry, hash_encode
+from nerfcomp.kernels.softplus import softplus
 
 _BETA = 100.0
 _TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
