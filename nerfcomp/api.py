@@ -9,15 +9,17 @@ from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.tensors import decode_tensors, encode_module
 from nerfcomp.codec import from_bytes, to_bytes
+from nerfcomp.limits import MOST_ELEMENTS
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 
 
-def load(path: str | Path, trust: bool = False) -> Artifact:
+def load(path: str | Path, trust: bool = False, max_elements: int = MOST_ELEMENTS) -> Artifact:
     """Open a trained model, ready to draw.
 
     Args:
         path: A ``.nfc`` file, a checkpoint, the folder of a run, or the name of a finished one.
         trust: Run the native decoder in this process instead of a limited child.
+        max_elements: Most numbers that a ``.nfc`` file decodes to.
 
     Returns:
         The model; one of a scene has ``draw(camera)``, ``scene`` and ``field``.
@@ -26,7 +28,7 @@ def load(path: str | Path, trust: bool = False) -> Artifact:
         ContainerError: A ``.nfc`` file that is missing, damaged or not allowed, or that holds tensors alone.
         CheckpointError: A checkpoint that is missing, damaged or of another kind.
     """
-    trained = read_artifact(path, trust)
+    trained = read_artifact(path, trust, max_elements)
     with torch.no_grad():
         trained.prepare()
     return trained
@@ -54,12 +56,13 @@ def encode(model: Artifact | nn.Module, qp: int = -24) -> bytes:
     return to_bytes(container)
 
 
-def decode(data: bytes, trust: bool = False) -> dict[str, Tensor]:
+def decode(data: bytes, trust: bool = False, max_elements: int = MOST_ELEMENTS) -> dict[str, Tensor]:
     """Decode the tensors of a ``.nfc`` file, of whatever kind it is.
 
     Args:
         data: The whole file.
         trust: Run the native decoder in this process instead of a limited child.
+        max_elements: Most numbers that come out.
 
     Returns:
         Tensors by name, as ``load_state_dict`` takes them; quantized ones are float32.
@@ -67,4 +70,4 @@ def decode(data: bytes, trust: bool = False) -> dict[str, Tensor]:
     Raises:
         ContainerError: The file is damaged or not allowed.
     """
-    return decode_tensors(from_bytes(data), trust)
+    return decode_tensors(from_bytes(data, max_elements=max_elements), trust)

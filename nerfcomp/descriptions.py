@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nerfcomp.errors import ContainerError
+from nerfcomp.limits import check_plain
 
 
 class Description(NamedTuple):
@@ -85,11 +86,13 @@ def checked_class(description: Description, allowed: Mapping[str, type]) -> type
         raise ContainerError(
             f"The file asks for the class {description.class_path!r}; only {', '.join(sorted(allowed))} may be built."
         )
+    check_plain(description.init_args)
     known = inspect.signature(cls).parameters
     for key, value in description.init_args.items():
         if key not in known:
             raise ContainerError(f"The file gives {cls.__name__} the unknown argument {key!r}; it takes {list(known)}.")
         expected = known[key].annotation
         if isinstance(expected, type) and type(value) is not expected:
-            raise ContainerError(f"The file gives {key}={value!r}; {cls.__name__} needs {expected.__name__} there.")
+            found = str(value)[:80]
+            raise ContainerError(f"The file gives {key}={found!r}; {cls.__name__} needs {expected.__name__} there.")
     return cls

@@ -52,10 +52,12 @@ class Artifact(ABC):
         rounded: These tensors are multiples of their steps, not values of the trellis.
         kind: What the kind is called where people read it.
         field_classes: Classes of networks that are of this kind.
+        parts: Keys of descriptions of this kind beside the field.
     """
 
     kind: ClassVar[str]
     field_classes: ClassVar[tuple[type[Field], ...]]
+    parts: ClassVar[tuple[str, ...]] = ()
 
     field: Field
     qp: dict[str, int] | None = None
@@ -201,6 +203,8 @@ class SceneArtifact(Artifact):
     Attributes:
         scene: What a renderer must know.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("scene",)
 
     scene: SceneInfo
 

@@ -5,13 +5,12 @@ is rebuilt without the command line that made it. Weights stand in ``state_dict`
 one, ``sampler.``.
 """
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.kinds import rebuild
@@ -20,9 +19,11 @@ from nerfcomp.compression import SCALING_HOOK
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
+from nerfcomp.readers.torch_file import load_torch_file
 
 DESCRIPTION_KEY = "trained"
 _FIELD, _SCALE_KEY = "field.", ".parametrizations.weight.0.scale"  # of files that do not describe their hooks
+_SLACK = 2**20  # bytes; files of torch are not compressed
 _LIGHTNING_VERSION = "2.6.0"  # format that the keys below follow; Lightning migrates older ones
 
 
@@ -40,13 +41,9 @@ def load_file(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"There is no checkpoint at {path}. Train one with `python train.py fit` or mend the path."
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable checkpoint of tensors and plain values ({type(error).__name__}); nothing else "
-            "is ever loaded. Take one that `python train.py fit` wrote."
-        ) from error
+    content = load_torch_file(
+        path, "checkpoint", 2 * path.stat().st_size + _SLACK, "Take one that `python train.py fit` wrote."
+    )
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; a checkpoint is a dictionary.")
     return content
@@ -61,7 +58,7 @@ def load_weights(module: nn.Module, state: dict[str, Any], prefix: str, path: st
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     try:
         module.load_state_dict(own)
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise CheckpointError(
             f"The weights in {path} do not fit the {type(module).__name__} it describes: {error}"
         ) from error
@@ -75,15 +72,28 @@ def read_checkpoint(path: str | Path) -> Artifact:
         ContainerError: It describes a class that may not be built.
     """
     content = load_file(path)
-    if DESCRIPTION_KEY not in content or "state_dict" not in content:
+    if not isinstance(content.get(DESCRIPTION_KEY), dict) or not _are_tensors(content.get("state_dict")):
         raise CheckpointError(
             f"{path} does not describe a trained field (its keys are {sorted(map(str, content))[:8]}). "
             "Give a checkpoint of `python train.py fit`; one of ngp_pl goes through `python compress.py import ngp-pl`."
         )
-    trained = rebuild({**content[DESCRIPTION_KEY], "hooks": described_hooks(content)})
+    held = sum(value.numel() for value in content["state_dict"].values())
+    trained = rebuild({**content[DESCRIPTION_KEY], "hooks": described_hooks(content)}, held)
     for prefix, module in trained.modules().items():
         load_weights(module, content["state_dict"], f"{prefix}.", path)
     return trained
+
+
+def _are_tensors(state: Any) -> bool:
+    """Whether a state holds tensors by name, each with all of its values in the file."""
+    return isinstance(state, dict) and all(
+        isinstance(key, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+        for key, value in state.items()
+    )
 
 
 def described_hooks(content: Mapping[str, Any]) -> Any:

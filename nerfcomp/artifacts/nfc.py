@@ -5,6 +5,7 @@ section each, the rest shares one. What the artifact carries beside weights, suc
 header carries the artifact's description, so that a file can be used without any other.
 """
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,7 @@ from nerfcomp.codec.container import TENSORS
 from nerfcomp.compression import bake, plain_parameters
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields import integer_layers
+from nerfcomp.limits import MOST_ELEMENTS
 
 A = TypeVar("A", bound=Artifact)
 _CODED, _PLAIN = "integers", "integer_layers"  # sections of integer layers
@@ -167,9 +169,9 @@ def decode_artifact(container: Container, trust: bool = False) -> Artifact:
         raise ContainerError(
             "The file holds tensors of a module that it does not name: `nerfcomp.decode` returns them."
         )
-    trained = rebuild(container.header).replace(qp=None)
-    expected = {name: tuple(parameter.shape) for name, parameter in trained.field.named_parameters()}
     promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}
+    trained = rebuild(container.header, sum(math.prod(shape) for shape in promised.values())).replace(qp=None)
+    expected = {name: tuple(parameter.shape) for name, parameter in trained.field.named_parameters()}
     exact = trained.exact_shapes(promised)
     expected |= exact
     if promised != expected:
@@ -193,10 +195,15 @@ def write_nfc(container: Container, path: str | Path) -> int:
     return Path(path).stat().st_size
 
 
-def read_nfc(path: str | Path, trust: bool = False) -> Artifact:
+def read_nfc(path: str | Path, trust: bool = False, max_elements: int = MOST_ELEMENTS) -> Artifact:
     """Read and decode a ``.nfc`` file.
+
+    Args:
+        path: The file.
+        trust: Run the native decoder in this process instead of a limited child.
+        max_elements: Most numbers that come out; a file of a few kilobytes may hold any number of zeros.
 
     Raises:
         ContainerError: The file is missing, damaged or not allowed.
     """
-    return decode_artifact(read_container(path), trust)
+    return decode_artifact(read_container(path, max_elements=max_elements), trust)

@@ -35,6 +35,7 @@ class RadianceFieldArtifact(SceneArtifact):
 
     kind: ClassVar[str] = "radiance field"
     field_classes: ClassVar[tuple[type[Field], ...]] = (NGPField, NeRFField)
+    parts: ClassVar[tuple[str, ...]] = ("scene", "sampler")
 
     field: RadianceField
     sampler: Sampler

@@ -32,6 +32,7 @@ class VolumeArtifact(Artifact):
 
     kind: ClassVar[str] = "volume"
     field_classes: ClassVar[tuple[type[Field], ...]] = (HashVolume, LatentGridVolume)
+    parts: ClassVar[tuple[str, ...]] = ("volume",)
 
     field: VolumeField
     info: VolumeInfo

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
-_MOST_VOXELS, _LONGEST_NAME = 2**40, 200
+_LONGEST_NAME = 200
 Axes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -45,8 +45,8 @@ class VolumeInfo(NamedTuple):
         shape, dtype, name = _three(value["shape"], "shape", int), value["dtype"], value["name"]
         spacing, origin = _three(value["spacing"], "spacing", float), _three(value["origin"], "origin", float)
         low, high = (float(value[key]) for key in ("low", "high"))
-        if min(shape) < 1 or math.prod(shape) > _MOST_VOXELS:
-            raise ValueError(f"a volume of shape {shape} is impossible (1 to {_MOST_VOXELS} voxels)")
+        if min(shape) < 1:
+            raise ValueError(f"a volume of shape {shape} is impossible: it has at least one voxel along each axis")
         if dtype not in DTYPES:
             raise ValueError(f"values of type {str(dtype)[:40]!r}; allowed are {', '.join(DTYPES)}")
         if not (math.isfinite(low) and math.isfinite(high) and low <= high and math.isfinite(high - low)):

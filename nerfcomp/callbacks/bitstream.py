@@ -90,7 +90,7 @@ class BitstreamExport(Callback):
             return figures
         scene = some_views(data.split("val"), self.views)
         before = mean_result(evaluate_views(trained, scene, "fp32"))
-        decoded = of_scene(read_nfc(path), "Views show").to(trained.device)
+        decoded = of_scene(read_nfc(path, max_elements=2**31), "Views show").to(trained.device)
         after = mean_result(evaluate_views(decoded, scene, "decoded"))
         return figures | {
             "psnr": after.psnr,

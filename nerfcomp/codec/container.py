@@ -28,12 +28,13 @@ from typing import Any, NamedTuple
 from nerfcomp.codec.header import MAX_HEADER, MAX_TENSORS, dump_header, element_count, load_header
 from nerfcomp.errors import ContainerError
 from nerfcomp.files import atomic_write
+from nerfcomp.limits import MOST_ELEMENTS
 
 MAGIC = b"\x89NFC\r\n\x1a\n"
 VERSION = 1
 MAX_SECTIONS = 4096
-MAX_ELEMENTS = 2**27
 MAX_FILE = 2**31
+_WRITTEN = 2**31  # elements; who has them in memory may write them
 ITEM_BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1}
 TENSORS = "tensors"  # what the header's ``kind`` says of a file without a field
 KIND_DTYPES = {"nnc": {"float32", "int32"}, "bits": {"bool"}, "raw": set(ITEM_BYTES)}
@@ -105,11 +106,11 @@ def to_bytes(container: Container) -> bytes:
     header = dump_header({**container.header, "sections": table})
     body = b"".join([_PREFIX.pack(MAGIC, VERSION, len(header)), header, *(s.data for s in container.sections)])
     data = body + hashlib.sha256(body).digest()
-    from_bytes(data)
+    from_bytes(data, max_elements=_WRITTEN)
     return data
 
 
-def from_bytes(data: bytes, classes: Collection[str] | None = None, max_elements: int = MAX_ELEMENTS) -> Container:
+def from_bytes(data: bytes, classes: Collection[str] | None = None, max_elements: int = MOST_ELEMENTS) -> Container:
     r"""Check a file's bytes completely, then split them. No tensor is decoded or allocated here.
 
     Args:
@@ -177,7 +178,7 @@ def write_container(path: str | Path, container: Container) -> int:
 
 
 def read_container(
-    path: str | Path, classes: Collection[str] | None = None, max_elements: int = MAX_ELEMENTS
+    path: str | Path, classes: Collection[str] | None = None, max_elements: int = MOST_ELEMENTS
 ) -> Container:
     """Read and check a ``.nfc`` file; see :func:`from_bytes` for the arguments.
 
@@ -291,4 +292,7 @@ def _check_unique(sections: list[Section], max_elements: int) -> None:
         raise ContainerError(f"The header lists {len(specs)} tensors; at most {MAX_TENSORS} are allowed.")
     total = sum(element_count(spec.shape) for spec in specs)
     if total > max_elements:
-        raise ContainerError(f"The header asks for {total} tensor elements; at most {max_elements} are allowed.")
+        raise ContainerError(
+            f"The header asks for {total:,} tensor elements; at most {max_elements:,} are allowed. Raise max_elements "
+            "for files that you trust."
+        )

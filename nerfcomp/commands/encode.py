@@ -15,6 +15,7 @@ from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table
 from nerfcomp.evaluation.views import mean_psnr, some_views
 from nerfcomp.files import atomic_write, new_file, refuse_overwrite
+from nerfcomp.limits import MOST_ELEMENTS
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import SceneReader
 
@@ -64,6 +65,7 @@ def decode(
     force: bool = False,
     region: list[int] | None = None,
     resolution: list[int] | None = None,
+    max_elements: int = MOST_ELEMENTS,
 ) -> None:
     """Decode a .nfc file: to the values of a volume, or to a checkpoint that train.py reads.
 
@@ -75,9 +77,10 @@ def decode(
         force: Overwrite ``out``.
         region: Part of a volume, in voxels: ``[x0, x1, y0, y1, z0, z1]``, ends not included.
         resolution: Points along x, y and z, from the first voxel to the last, instead of the voxels.
+        max_elements: Most numbers that may come out; more for large files that you trust.
     """
     with new_file(out, force) as temporary:
-        decoded = read_nfc(input, trust)
+        decoded = read_nfc(input, trust, max_elements)
         if out.suffix == ".npy":
             write_values(of_kind(decoded, VolumeArtifact, "Values are those of"), temporary, region, resolution)
         elif region is None and resolution is None:

@@ -18,6 +18,7 @@ from nerfcomp.evaluation.report import format_table, mean_result, write_csv, wri
 from nerfcomp.evaluation.sweep import plot_sweep, run_sweep
 from nerfcomp.evaluation.views import evaluate_views, thinned
 from nerfcomp.evaluation.volumes import volume_quality
+from nerfcomp.limits import MOST_ELEMENTS
 from nerfcomp.readers import Scene, SceneReader, Split, volume_reader
 
 logger = logging.getLogger("compress")
@@ -31,6 +32,7 @@ def evaluate(
     stride: int = 1,
     trust: bool = False,
     volume: Path | None = None,
+    max_elements: int = MOST_ELEMENTS,
 ) -> None:
     """Measure PSNR and SSIM of a .nfc file (or checkpoint) on the views of a scene, as decoded.
 
@@ -42,6 +44,7 @@ def evaluate(
         stride: Draw every n-th row and column only, where whole views take too long.
         trust: Run the native decoder without its protective child process.
         volume: The true volume instead of a scene, for the file of one.
+        max_elements: Most numbers that a file may decode to; more for large ones that you trust.
     """
     if volume is not None:
         evaluate_volume(input, volume, out, trust)
@@ -50,7 +53,7 @@ def evaluate(
         raise NerfcompError("Name what to compare with: --reader and its options for a scene, --volume for a volume.")
     views_of_split = read_split(reader, split)
     file = find_checkpoint(input)
-    trained = read_scene_artifact(file, trust)
+    trained = read_scene_artifact(file, trust, max_elements)
     views = evaluate_views(trained, thinned(views_of_split, stride))
     mean = mean_result(views)
     folder = out or file.with_name(f"{file.stem}_{split}")
@@ -128,4 +131,4 @@ def section_bytes(file: Path) -> dict[str, int]:
     """Bytes of each section of a .nfc file; nothing for other files."""
     if file.suffix != ".nfc":
         return {}
-    return {section.name: len(section.data) for section in read_container(file).sections}
+    return {section.name: len(section.data) for section in read_container(file, max_elements=2**62).sections}

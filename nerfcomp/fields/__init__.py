@@ -2,7 +2,7 @@
 
 from nerfcomp.fields.base import Field, RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.block_points import Bounds
-from nerfcomp.fields.build import build_field, describe_field
+from nerfcomp.fields.build import build_field, describe_field, field_cost, planned_field
 from nerfcomp.fields.described_integers import INTEGERS_KEY, describe_integers, take_integers
 from nerfcomp.fields.encodings import Frequency, HashGrid, SphericalHarmonics
 from nerfcomp.fields.feature_grid import FeatureGrid, LatentGridVolume
@@ -42,7 +42,9 @@ __all__ = [
     "density_to_alpha",
     "describe_field",
     "describe_integers",
+    "field_cost",
     "integer_layers",
+    "planned_field",
     "put_integer_layers",
     "take_integers",
 ]

@@ -48,6 +48,10 @@ class Field(nn.Module):
             raise ValueError(f"The scene box must be two finite corners, min < max, got {aabb.tolist()}.")
         self.aabb.copy_(aabb)
 
+    def picture_values(self, pixels: int) -> int:
+        """Most numbers that a picture of so many pixels needs at a time; 0 where pictures are drawn in parts."""
+        return 0
+
     def to_unit(self, x: Tensor) -> Tensor:
         """Map positions (M, 3) from the cube to [0, 1]^3; positions outside are clamped to its faces."""
         return ((x - self.aabb[0]) / (self.aabb[1] - self.aabb[0])).clamp(0.0, 1.0)

@@ -63,8 +63,8 @@ class HashGrid(nn.Module):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"A hash grid of {features} features per entry is impossible; at least 1 is needed.")
+        if not 1 <= features <= 256:
+            raise ValueError(f"A hash grid of {features} features per entry is impossible; 1 to 256 are possible.")
         if backend not in get_args(Backend):
             raise ValueError(f"Hash-grid backend is {backend!r}, allowed are {', '.join(get_args(Backend))}.")
         self.geometry = grid_geometry(n_levels, log2_table_size, base_resolution, finest_resolution, rounding)
@@ -152,8 +152,8 @@ class Frequency(nn.Module):
 
     def __init__(self, n_frequencies: int = 10, in_features: int = 3, include_input: bool = True) -> None:
         super().__init__()
-        if n_frequencies < 1:
-            raise ValueError(f"A frequency encoding of {n_frequencies} octaves is empty; at least 1 is needed.")
+        if not 1 <= n_frequencies <= 64:
+            raise ValueError(f"A frequency encoding of {n_frequencies} octaves is impossible; it has 1 to 64.")
         self.n_frequencies = n_frequencies
         self.include_input = include_input
         self.out_features = in_features * (2 * n_frequencies + include_input)

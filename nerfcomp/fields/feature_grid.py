@@ -50,8 +50,11 @@ class FeatureGrid(nn.Module):
         border: Border = "zero",
     ) -> None:
         super().__init__()
-        if features < 1 or size < 3:
-            raise ValueError(f"A grid of {features} features and {size} points along an axis is impossible (1, 3).")
+        if not (1 <= features <= 1024 and 3 <= size <= 256):
+            raise ValueError(
+                f"A grid of {features} features and {size} points along an axis is impossible: 1 to 1024 features, 3 "
+                "to 256 points."
+            )
         self.size, self.wavelet, self.border = size, wavelet, border
         grid = torch.rand(features, size, size, size)
         bands = [grid] if wavelet == "none" else decompose(grid, wavelet, border)

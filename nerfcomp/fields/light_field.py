@@ -10,6 +10,7 @@ the middle of a block; ``L`` octaves of the frequency encoding.
 import math
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from nerfcomp.fields.channels_last import Pointwise, Upsampling
 from nerfcomp.geometry.cameras import Camera
 
 _MOST_BLOCKS = 1024
+_MOST_STAGES = 16
 _WIDEST = 2**14
 _LARGEST_FACTOR = 64
 
@@ -111,6 +113,7 @@ class LightField(Field):
         rgb_layer: bool = True,
     ) -> None:
         super().__init__()
+        _check_lengths(n_blocks, factors, kernels, tail_widths, tail_blocks)
         stages = list(zip(factors, kernels, tail_widths, tail_blocks, strict=True))
         _check_sizes(points_per_ray=[points_per_ray], width=[width], factors=factors, tail_widths=tail_widths)
         widths = [width] * n_blocks + [w for _, _, w, blocks in stages for _ in range(blocks)]
@@ -155,6 +158,17 @@ class LightField(Field):
             self.tail.append(Stage(width, stage_width, factor, kernel, list(islice(left, blocks)), batch_norm))
             width = stage_width
         self.rgb = Pointwise(width, 3) if rgb_layer else nn.Identity()
+
+    def picture_values(self, pixels: int) -> int:
+        """Values of the widest layer; all of a picture is drawn at once."""
+        blocks = -(-pixels // self.factor**2)
+        widest = [blocks * self.head.in_channels, blocks * self.head.out_channels]
+        for stage in self.tail:
+            up: Any = stage.get_submodule("up")
+            blocks *= up.stride[0] ** 2
+            widest.append(blocks * up.out_channels)
+        inner = max((block.conv1.out_channels for block in self.residuals), default=0)
+        return max(*widest, blocks * inner if self.tail[-1].get_submodule("blocks")._modules else 0)
 
     def forward(self, points: Tensor) -> Tensor:
         """Draw the picture.
@@ -256,6 +270,19 @@ def fold_norm(norm: BatchNorm, conv: Pointwise) -> None:
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     conv.weight.mul_(scale[:, None, None, None])
     conv.bias.copy_(norm.bias + (conv.bias - norm.running_mean) * scale)
+
+
+def _check_lengths(n_blocks: int, *lists: Sequence[int]) -> None:
+    """Refuse too many blocks and stages before lists of them are made."""
+    _check_sizes(tail_widths=lists[2])
+    if not 0 <= n_blocks <= _MOST_BLOCKS or not all(
+        len(some) <= _MOST_STAGES and all(type(value) is int and 0 <= value <= _MOST_BLOCKS for value in some)
+        for some in (lists[0], lists[1], lists[3])
+    ):
+        raise ValueError(
+            f"A LightField has up to {_MOST_BLOCKS} residual blocks in its body and in each stage, and up to "
+            f"{_MOST_STAGES} stages."
+        )
 
 
 def _check_sizes(**sizes: Sequence[int]) -> None:

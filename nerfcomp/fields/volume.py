@@ -31,8 +31,11 @@ class ScalarHead(nn.Module):
 
     def __init__(self, inputs: int, width: int, hidden_layers: int, periodic: bool = False) -> None:
         super().__init__()
-        if min(inputs, width, hidden_layers) < 1:
-            raise ValueError(f"A head of {inputs} inputs and {hidden_layers} layers of {width} is impossible.")
+        if not (1 <= inputs <= 2**14 and 1 <= width <= 4096 and 1 <= hidden_layers <= 64):
+            raise ValueError(
+                f"A head of {inputs} inputs and {hidden_layers} layers of {width} is impossible: 1 to 64 layers of 1 "
+                "to 4096 channels, and up to 16384 inputs."
+            )
         widths = [inputs, *[width] * hidden_layers, 1]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:]))
         self.periodic = periodic

@@ -1,7 +1,7 @@
 """Rendering of fields given as callables: occupancy, samplers, one render path, losses and image metrics."""
 
 from nerfcomp.kernels.march import Samples
-from nerfcomp.rendering.build import build_sampler, describe_sampler
+from nerfcomp.rendering.build import build_sampler, describe_sampler, sampler_class
 from nerfcomp.rendering.hierarchical import HierarchicalSampler
 from nerfcomp.rendering.images import Rendered, render, render_image
 from nerfcomp.rendering.occupancy import OccupancyGrid
@@ -18,4 +18,5 @@ __all__ = [
     "describe_sampler",
     "render",
     "render_image",
+    "sampler_class",
 ]

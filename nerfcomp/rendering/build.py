@@ -18,6 +18,15 @@ def describe_sampler(sampler: Sampler) -> Description:
     return Description(f"{_PACKAGE}.{type(sampler).__name__}", dict(sampler.arguments))
 
 
+def sampler_class(description: Description) -> type[Sampler]:
+    """The class that a description of unknown origin names.
+
+    Raises:
+        ContainerError: It is none of ours, or its arguments are of other types.
+    """
+    return checked_class(description, _SAMPLERS)
+
+
 def build_sampler(description: Description, aabb: Tensor) -> Sampler:
     """Build the sampler that a file of unknown origin describes.
 
@@ -31,7 +40,7 @@ def build_sampler(description: Description, aabb: Tensor) -> Sampler:
     Raises:
         ContainerError: The class is none of ours, or its arguments do not fit.
     """
-    cls = checked_class(description, _SAMPLERS)
+    cls = sampler_class(description)
     try:
         sampler: Sampler = cls(**description.init_args)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:

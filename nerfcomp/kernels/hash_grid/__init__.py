@@ -20,6 +20,7 @@ from torch import Tensor
 from nerfcomp.kernels.hash_grid.numba_kernel import hash_encode_numba
 from nerfcomp.kernels.hash_grid.torch_kernel import hash_encode_torch
 
+_MOST_LEVELS, _FINEST = 64, 2**22
 Backend = Literal["auto", "torch", "numba"]
 Rounding = Literal["float32", "float64"]
 
@@ -62,10 +63,10 @@ def grid_geometry(
     variant, and ours), "float64" takes it of the exact growth.
 
     Args:
-        levels: Number of levels, at least 1.
+        levels: Number of levels, 1 to 64.
         log2_table_size: A table has at most ``2 ** log2_table_size`` rows; 3 to 30.
         base_resolution: Resolution of the coarsest level, at least 1.
-        finest_resolution: Resolution of the finest level, at least ``base_resolution``.
+        finest_resolution: Resolution of the finest level, at least ``base_resolution``, at most 2^22.
         rounding: Which of the two roundings.
 
     Returns:
@@ -77,11 +78,12 @@ def grid_geometry(
     >>> grid_geometry(levels=3, log2_table_size=14, base_resolution=16, finest_resolution=64)
     GridGeometry(scales=(15.0, 31.0, 63.0), resolutions=(16, 32, 64), entries=(4096, 16384, 16384))
     """
-    if levels < 1 or not 3 <= log2_table_size <= 30 or base_resolution < 1 or finest_resolution < base_resolution:
+    resolutions_fit = 1 <= base_resolution <= finest_resolution <= _FINEST
+    if not 1 <= levels <= _MOST_LEVELS or not 3 <= log2_table_size <= 30 or not resolutions_fit:
         raise ValueError(
             f"A hash grid of {levels} levels, 2^{log2_table_size} entries, resolutions {base_resolution} to "
-            f"{finest_resolution} is impossible. Allowed: at least 1 level, 2^3 to 2^30 entries, "
-            "1 <= base_resolution <= finest_resolution."
+            f"{finest_resolution} is impossible. Allowed: 1 to {_MOST_LEVELS} levels, 2^3 to 2^30 entries, "
+            f"1 <= base_resolution <= finest_resolution <= {_FINEST}."
         )
     if rounding not in get_args(Rounding):
         raise ValueError(f"rounding is {rounding!r}, allowed are {get_args(Rounding)}.")
