@@ -97,6 +97,11 @@ class HashSurfaceField(SurfaceField):
         """(1,) sharpness: ``exp(sharpness)`` per half width of the cube."""
         return self.sharpness.clamp(max=12.0).exp() / self.half_side
 
+    @torch.no_grad()
+    def set_sharpness(self, value: float) -> None:
+        """Make the sharpness ``exp(value)`` per half width of the cube."""
+        self.sharpness.fill_(value)
+
     def set_progress(self, active_levels: int | None = None, annealed: float = 1.0) -> None:
         """Use some levels only; normals are differences over a cell of the finest of them."""
         super().set_progress(active_levels, annealed)

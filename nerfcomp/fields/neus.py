@@ -144,6 +144,11 @@ class NeuSField(SurfaceField):
         """(1,) sharpness: ``exp(10 variance)`` per half width of the cube."""
         return torch.exp(self.deviation_network.variance * 10).clamp(1e-6, 1e6) / self.half_side
 
+    @torch.no_grad()
+    def set_sharpness(self, value: float) -> None:
+        """Make the sharpness ``exp(value)`` per half width of the cube."""
+        self.deviation_network.variance.fill_(value / 10)
+
     def _to_sphere(self, x: Tensor) -> Tensor:
         """The cube as [-1, 1]^3, in which the sphere of NeuS has radius 1."""
         return (x - self.aabb.mean(0)) / self.half_side

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from nerfcomp.fields.base import RadianceField
 
 _SMALL = 1e-5  # of the published code: keeps the quotient of two vanishing numbers at 1, deep inside
-_CELL = math.sqrt(3) / 2 / 128  # half a diagonal of a cell of the usual occupancy grid, in widths of the box
+_REACH = 1.5 * math.sqrt(3) / 128  # 3/2 of half a diagonal of a cell of the usual occupancy grid, in half widths
 
 
 class Geometry(NamedTuple):
@@ -70,6 +70,10 @@ class SurfaceField(RadianceField):
         """Half the width of the cube."""
         return (self.aabb[1, 0] - self.aabb[0, 0]) / 2
 
+    def set_sharpness(self, value: float) -> None:
+        """Make the sharpness ``exp(value)`` per half width of the cube."""
+        raise TypeError(f"{type(self).__name__} does not say its sharpness.")
+
     def sdf(self, x: Tensor) -> Tensor:
         """Signed distance (M,) at positions (M, 3), positive outside."""
         raise TypeError(f"{type(self).__name__} does not say its distance.")
@@ -110,12 +114,22 @@ class SurfaceField(RadianceField):
         """Opacity (M,) of intervals, from the distances at both of their ends, without a normal."""
         half = d * (dt / 2).unsqueeze(1)
         before, after = self.sdf(torch.cat([x - half, x + half])).chunk(2)
+        return self.alpha_between(before, after, dt)
+
+    def alpha_between(self, before: Tensor, after: Tensor, dt: Tensor) -> Tensor:
+        """Opacity (M,) of intervals of length (M,) from the distances at both of their ends."""
         return section_alpha((before + after) / 2, (after - before) / dt, dt, self.inv_s, self.annealed)
 
     def peak_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
-        """Largest opacity (M,), over all directions, of intervals (M,) anywhere in a cell of the grid at (M, 3)."""
-        nearest = self.sdf(x) - 2 * _CELL * self.half_side
-        return section_alpha(nearest, -torch.ones_like(dt), dt, self.inv_s, 1.0)
+        """Largest weight (M,), over all directions, of intervals (M,) anywhere in a cell of the grid at (M, 3).
+
+        Light reaches the inside of a surface only through the surface, which leaves ``sigmoid(f s)`` of it: far inside
+        the opacity is 1, and yet there is nothing to see.
+        """
+        distance = self.sdf(x)
+        nearest = distance.sign() * (distance.abs() - _REACH * self.half_side).clamp(min=0.0)
+        before, after = (torch.sigmoid((nearest + side * dt) * self.inv_s) for side in (0.5, -0.5))
+        return before - after
 
     def solidity(self, x: Tensor) -> Tensor:
         """Minus the signed distance."""

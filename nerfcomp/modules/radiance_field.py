@@ -20,10 +20,10 @@ from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.modules.processes import RankShares
 from nerfcomp.optim import GridAdam
 from nerfcomp.readers.scene import Scene
-from nerfcomp.rendering import Rendered, Sampler, render
+from nerfcomp.rendering import Rendered, Sampler, Samples, render
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from nerfcomp.rendering.metrics import psnr
-from nerfcomp.rendering.visibility import affordable_samples
+from nerfcomp.rendering.visibility import affordable_samples, visible_samples
 
 _RGB_LOSSES = {
     "mse": torch.nn.functional.mse_loss,
@@ -131,14 +131,16 @@ class RadianceFieldModule(EvaluatedModule):
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
         marched = self.sampler(batch.rays, self.jitter(len(batch.rgb)))
-        samples, n_rays = affordable_samples(
-            marched, batch.rays.viewdirs, self.watched(self.field.alpha), self.max_samples
-        )
+        samples, n_rays = affordable_samples(marched, batch.rays.viewdirs, self.choose, self.max_samples)
         shares = RankShares([n_rays], self.device)
         rays = Rays(*(value[:n_rays] for value in batch.rays))
         rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
         losses, figures = self.losses(rendered, batch, n_rays), self.figures(rendered, batch, n_rays)
         return {"loss": torch.stack(list(losses.values())).sum() * shares.wait()[0], **losses, **figures}
+
+    def choose(self, samples: Samples, viewdirs: Tensor) -> Samples:
+        """The samples of rays with directions (N, 3) on which a step trains: those that light reaches."""
+        return visible_samples(samples, viewdirs, self.watched(self.field.alpha))
 
     def losses(self, rendered: Rendered, batch: RayBatch, n_rays: int) -> dict[str, Tensor]:
         """Weighted losses of the first ``n_rays`` rays of a batch, by name."""

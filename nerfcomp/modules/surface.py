@@ -1,5 +1,6 @@
 """Training a surface from images."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,10 +13,15 @@ from nerfcomp.fields import SurfaceField
 from nerfcomp.fields.surface import Geometry
 from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.hull_start import fit_distance
 from nerfcomp.modules.radiance_field import RadianceFieldModule
 from nerfcomp.optim import GridAdam
-from nerfcomp.rendering import Rendered, Sampler
+from nerfcomp.rendering import Rendered, Sampler, Samples
+from nerfcomp.rendering.hull import hull_distance
 from nerfcomp.rendering.surface_losses import curvature_loss, eikonal_loss, mask_loss, unit_share
+from nerfcomp.rendering.surface_samples import end_distances, weighty_samples
+
+logger = logging.getLogger(__name__)
 
 
 class SurfaceModule(RadianceFieldModule):
@@ -40,6 +46,12 @@ class SurfaceModule(RadianceFieldModule):
         level_steps: Steps after which one more level comes in; 0 for all levels from the start.
         anneal_steps: Steps until the opacity follows the true slope of the distance alone.
         uniform_points: Random places per step at which gradients shall have length 1.
+        sharpen_steps: Steps during which the sharpness is set: its logarithm, per half width of the box, rises evenly
+            over ``sharpness``. Afterwards it is learned; left to itself from the start, it takes tens of thousands of
+            steps, and surfaces stay fog.
+        sharpness: First and last logarithm.
+        hull_steps: Steps in which the field learns the visual hull of scenes with alpha before training.
+        least_weight: Samples that weigh less in their pixel are not trained on.
         max_samples: A step uses as many of its rays as fit in this number of samples.
         init_from: Checkpoint or ``.nfc`` file that the weights start from.
     """
@@ -62,6 +74,10 @@ class SurfaceModule(RadianceFieldModule):
         level_steps: int = 0,
         anneal_steps: int = 0,
         uniform_points: int = 512,
+        sharpen_steps: int = 0,
+        sharpness: tuple[float, float] = (3.0, 6.5),
+        hull_steps: int = 0,
+        least_weight: float = 1e-3,
         max_samples: int = 2**14,
         init_from: str | None = None,
     ) -> None:
@@ -75,6 +91,10 @@ class SurfaceModule(RadianceFieldModule):
         self.level_steps = level_steps
         self.anneal_steps = anneal_steps
         self.uniform_points = uniform_points
+        self.sharpen_steps = sharpen_steps
+        self.sharpness = sharpness
+        self.hull_steps = hull_steps
+        self.least_weight = least_weight
 
     @property
     def trained(self) -> SurfaceArtifact:
@@ -89,8 +109,26 @@ class SurfaceModule(RadianceFieldModule):
             said = checkpoint[DESCRIPTION_KEY]["field"]["init_args"]
             self.field.set_progress(said.get("active_levels"), said.get("annealed", 1.0))
 
+    def on_fit_start(self) -> None:
+        """Start from the visual hull, unless weights come from elsewhere."""
+        fresh = self.init_from is None and not self.resumed
+        if fresh and self.hull_steps and self.data.scene.has_alpha:
+            self.follow_schedule(0)
+            error = fit_distance(self.field, hull_distance(self.sampler.occupied), self.hull_steps)
+            logger.info("The surface starts from the visual hull, %.1f %% of the box away.", 50 * error)
+        super().on_fit_start()
+
+    def choose(self, samples: Samples, viewdirs: Tensor) -> Samples:
+        """Those with a weight in their pixel."""
+        before, after = end_distances(samples, viewdirs, self.field.sdf)
+        alpha = self.watched(self.field.alpha_between)(before, after, samples.dt)
+        return weighty_samples(samples, alpha, self.least_weight)
+
     def follow_schedule(self, step: int) -> None:
-        """Let levels in and the slope through that are due at a step."""
+        """Let levels in and the slope through that are due at a step, and sharpen the surface."""
+        if step < self.sharpen_steps:
+            first, last = self.sharpness
+            self.field.set_sharpness(first + (last - first) * step / self.sharpen_steps)
         annealed = min(1.0, step / self.anneal_steps) if self.anneal_steps else 1.0
         levels = self.start_levels + step // self.level_steps if self.level_steps else None
         most = self.field.level_count

@@ -14,6 +14,7 @@ from torch import Tensor
 from nerfcomp.kernels.march import Samples
 
 AlphaFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
+ChoiceFunction = Callable[[Samples, Tensor], Samples]  # of rays with directions (K, 3)
 _OPAQUE = 100.0  # optical depth of which no light is left; larger ones would swallow the digits of others in a sum
 _FIRST_WAVE = 8  # samples; most rays meet a surface among their first occupied cells
 
@@ -154,25 +155,22 @@ def visible_samples(
 
 
 @torch.no_grad()
-def affordable_samples(
-    marched: Samples, viewdirs: Tensor, alpha_fn: AlphaFunction, most: int, least_transmittance: float = 1e-4
-) -> tuple[Samples, int]:
-    """Choose the samples that light reaches, of as many leading rays as together have at most ``most`` of them.
+def affordable_samples(marched: Samples, viewdirs: Tensor, choose_fn: ChoiceFunction, most: int) -> tuple[Samples, int]:
+    """Choose samples of as many leading rays as together have at most ``most`` chosen ones.
 
-    Opacities are evaluated group by group, so that hardly any is evaluated in vain, however little of a ray is visible.
+    Rays are looked at group by group, so that hardly any is looked at in vain, however few of its samples are chosen.
 
     Args:
         marched: Samples of N rays.
         viewdirs: (N, 3) directions of the rays.
-        alpha_fn: See `follow_light`.
+        choose_fn: Samples to keep of those of K rays with directions (K, 3): `visible_samples`, for example.
         most: Number of samples to stay within; the first ray is taken even if it alone has more.
-        least_transmittance: Samples behind less transmittance are dropped; in (0, 1).
 
     Returns:
         The samples, and the number of rays they belong to.
 
     >>> three = Samples(torch.zeros(3, 3), torch.arange(3.0), torch.ones(3), torch.tensor([0, 1, 2]), torch.arange(4))
-    >>> samples, rays = affordable_samples(three, torch.zeros(3, 3), lambda x, d, dt: torch.zeros(len(x)), most=2)
+    >>> samples, rays = affordable_samples(three, torch.zeros(3, 3), lambda samples, viewdirs: samples, most=2)
     >>> samples.t.tolist(), rays
     ([0.0, 1.0], 2)
     """
@@ -181,8 +179,7 @@ def affordable_samples(
     rays, room = 0, most
     while rays < total and room > 0:
         end = max(rays_within(marched, int(marched.offsets[rays]) + most), rays + 1)
-        part = some_rays(marched, rays, end)
-        part = visible_samples(part, viewdirs[rays:end], alpha_fn, least_transmittance)
+        part = choose_fn(some_rays(marched, rays, end), viewdirs[rays:end])
         taken = max(rays_within(part, room), 0 if parts else 1)
         parts.append(some_rays(part, 0, taken))
         room = room - len(parts[-1].t) if taken == end - rays else 0

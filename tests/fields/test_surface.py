@@ -65,12 +65,23 @@ def test_both_ends_say_what_middle_and_normal_say() -> None:
     assert field.arguments["annealed"] == 1.0
 
 
-def test_no_direction_is_more_opaque_than_the_peak() -> None:
-    field, x = Plane(), torch.rand(200, 3)
-    d, dt = torch.nn.functional.normalize(torch.randn(200, 3), dim=1), torch.full((200,), 0.01)
-    assert (field.peak_alpha(x, dt) >= field.alpha(x, d, dt) - 1e-6).all()
-    cell = torch.rand(200, 3) * 3 / 128 / 2  # anywhere else in the same cell
-    assert (field.peak_alpha(x, dt) >= field.alpha(x - cell * torch.tensor([0.0, 0, 1]), d, dt) - 1e-6).all()
+def test_no_direction_weighs_more_than_the_peak() -> None:
+    field, generator = Plane(), torch.Generator().manual_seed(0)
+    x = torch.rand(200, 3, generator=generator) - 0.5
+    d = torch.nn.functional.normalize(torch.randn(200, 3, generator=generator), dim=1)
+    dt = torch.full((200,), 0.01)
+    cell = torch.rand(200, 3, generator=generator) * 3 / 128 / 2  # anywhere else in the same cell
+    for place in (x, x - cell * torch.tensor([0.0, 0, 1])):
+        arrives = torch.sigmoid(field.sdf(place - d * dt[:, None] / 2) * field.inv_s)
+        assert (field.peak_alpha(x, dt) >= arrives * field.alpha(place, d, dt) - 2e-5).all()
+
+
+def test_far_inside_there_is_nothing_to_see() -> None:
+    field, dt = Plane(), torch.full((3,), 0.01)
+    z = torch.tensor([-1.4, 0.1, 1.4])
+    assert field.alpha(torch.zeros(3, 3) + z[:, None], -torch.eye(3)[[2, 2, 2]], dt)[0] > 0.2
+    peak = field.peak_alpha(torch.zeros(3, 3) + z[:, None], dt)
+    assert peak[0] < 1e-9 and peak[1] > 0.1 and peak[2] < 1e-9
 
 
 def test_a_surface_is_cut_at_distance_zero() -> None:

@@ -1,6 +1,7 @@
 """Choosing samples: optical depth by a double loop, and the bookkeeping of groups of rays."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,6 +23,11 @@ from tests.rendering.opacities import along
 
 def no_directions(samples: Samples) -> torch.Tensor:
     return torch.zeros(len(samples.offsets) - 1, 3)
+
+
+def seen(density_fn: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Samples, torch.Tensor], Samples]:
+    """Choose what light reaches through a density."""
+    return lambda samples, viewdirs: visible_samples(samples, viewdirs, along(density_fn))
 
 
 def packed(counts: list[int], seed: int = 0) -> Samples:
@@ -57,7 +63,7 @@ def test_the_sample_that_makes_a_ray_opaque_stays() -> None:
 def test_affordable_samples_are_those_of_whole_leading_rays(counts: list[int], most: int) -> None:
     samples = packed(counts)
     chosen, rays = affordable_samples(
-        samples, no_directions(samples), along(lambda x: torch.zeros(len(x))), max(most, 1)
+        samples, no_directions(samples), seen(lambda x: torch.zeros(len(x))), max(most, 1)
     )
     expected = max(rays_within(samples, max(most, 1)), 1)
     assert rays == expected
@@ -68,9 +74,7 @@ def test_affordable_samples_are_those_of_whole_leading_rays(counts: list[int], m
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=10), st.integers(1, 20))
 def test_hidden_samples_do_not_count(counts: list[int], most: int) -> None:
     samples = packed(counts)
-    chosen, rays = affordable_samples(
-        samples, no_directions(samples), along(lambda x: torch.full((len(x),), 1e9)), most
-    )
+    chosen, rays = affordable_samples(samples, no_directions(samples), seen(lambda x: torch.full((len(x),), 1e9)), most)
     firsts = [min(count, 1) for count in counts]  # everything behind a ray's first sample is dark
     assert chosen.offsets.tolist() == torch.tensor([0, *firsts[:rays]]).cumsum(0).tolist()
     assert rays == len(counts) or sum(firsts[: rays + 1]) > most or sum(firsts[:rays]) == most
@@ -88,7 +92,7 @@ def test_waves_see_what_one_look_sees() -> None:
 
 def test_no_rays() -> None:
     chosen, rays = affordable_samples(
-        packed([])._replace(offsets=torch.tensor([0])), torch.zeros(0, 3), along(lambda x: x[:, 0]), 8
+        packed([])._replace(offsets=torch.tensor([0])), torch.zeros(0, 3), seen(lambda x: x[:, 0]), 8
     )
     assert rays == 0 and len(chosen.t) == 0
 
