@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from nerfcomp.errors import SceneError
 from nerfcomp.fields import Bounds
 from nerfcomp.geometry.cameras import Camera, scaled
+from nerfcomp.geometry.checks import check_scene_numbers
 from nerfcomp.readers.scene import Scene
 
+_MOST_POSES, _LARGEST_SIDE, _LARGEST = 2**16, 2**15, 1e30
 logger = logging.getLogger(__name__)
 
 
@@ -46,10 +49,14 @@ class SceneInfo(NamedTuple):
 
     @classmethod
     def from_scene(cls, scene: Scene, background: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> "SceneInfo":
-        """Keep what rendering needs of ``scene``."""
+        """Keep what rendering needs of ``scene``.
+
+        Raises:
+            SceneError: It has numbers that cannot be rendered.
+        """
         camera = scene.camera
         corners = [tuple(corner) for corner in scene.aabb.tolist()]
-        return cls(
+        found = cls(
             (corners[0], corners[1]),
             float(scene.near),
             float(scene.far),
@@ -63,6 +70,11 @@ class SceneInfo(NamedTuple):
             bool(scene.pixel_centers),
             None if scene.to_world is None else tuple(scene.to_world.double().flatten().tolist()),
         )
+        try:
+            found.check()
+        except ValueError as error:
+            raise SceneError(f"This scene cannot be used: {error}") from error
+        return found
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "SceneInfo":
@@ -74,31 +86,29 @@ class SceneInfo(NamedTuple):
         values = {"pixel_centers": True, "to_world": None, **values}
         if set(values) != set(cls._fields):
             raise ValueError(f"The scene needs exactly the keys {list(cls._fields)}, got {sorted(values)}.")
-        aabb = torch.tensor(values["aabb"], dtype=torch.float64)
-        lengths: dict[str, tuple[int, ...]] = {
-            "background": (3,),
-            "intrinsics": (4,),
-            "distortion": (4,),
-            "poses": (len(values["poses"]), 12),
-        }
+        count = len(values["poses"]) if isinstance(values["poses"], list | tuple) else 0
+        lengths = {"aabb": (2, 3), "background": (3,), "intrinsics": (4,), "distortion": (4,), "poses": (count, 12)}
         if values["to_world"] is not None:
             lengths["to_world"] = (16,)
-        numbers = {key: torch.tensor(values[key], dtype=torch.float64) for key in lengths}
-        sane = aabb.shape == (2, 3) and bool((aabb[1] > aabb[0]).all()) and bool(torch.isfinite(aabb).all())
-        sane = sane and all(v.shape == lengths[k] and bool(torch.isfinite(v).all()) for k, v in numbers.items())
-        sane = sane and all(isinstance(values[k], int) and 1 <= values[k] <= 2**15 for k in ("height", "width"))
-        sane = (
-            sane
-            and len(values["poses"]) > 0
-            and all(isinstance(values[key], bool) for key in ("ndc", "pixel_centers"))
-            and 0.0 <= float(values["near"]) < float(values["far"]) < 1e9
-        )
-        if not sane or bool((numbers["intrinsics"][:2] <= 0).any()):
-            raise ValueError("The scene's box, distances, camera or image size cannot be rendered.")
-        corners = [tuple(corner) for corner in aabb.tolist()]
-        tuples = {key: tuple(value.tolist()) for key, value in numbers.items()}
-        tuples["poses"] = tuple(tuple(pose) for pose in numbers["poses"].tolist())
-        return cls(**{**values, **tuples, "aabb": (corners[0], corners[1])})
+        rows = {key: _rows(key, values[key], shape) for key, shape in lengths.items()}
+        if not 1 <= count <= _MOST_POSES:
+            raise ValueError(f"A scene has 1 to {_MOST_POSES} poses, found {count}.")
+        if not all(type(values[key]) is int and 1 <= values[key] <= _LARGEST_SIDE for key in ("height", "width")):
+            raise ValueError(f"Height and width of images are whole numbers from 1 to {_LARGEST_SIDE}.")
+        if not all(isinstance(values[key], bool) for key in ("ndc", "pixel_centers")):
+            raise ValueError("ndc and pixel_centers of a scene are true or false.")
+        found = cls(**{**values, **rows})
+        found.check()
+        return found._replace(near=float(found.near), far=float(found.far))
+
+    def check(self) -> None:
+        """Refuse numbers that cannot be rendered; see `check_scene_numbers`.
+
+        Raises:
+            ValueError: One cannot.
+        """
+        box = torch.tensor(self.aabb, dtype=torch.float64)
+        check_scene_numbers(self.camera, self.near, self.far, box, self.background)
 
     def to_json(self) -> dict[str, Any]:
         """Values that `from_json` reads; what is usual is not mentioned, as in files of before."""
@@ -142,3 +152,16 @@ class SceneInfo(NamedTuple):
         """Between which distances light fields place points."""
         fx, fy = self.intrinsics[:2]
         return Bounds(self.near, self.far, (self.width / (2 * fx), self.height / (2 * fy)) if self.ndc else None)
+
+
+def _rows(key: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """Nested tuples of finite numbers from a file's lists of a given shape."""
+    if len(shape) > 1:
+        if not isinstance(value, list | tuple) or len(value) != shape[0]:
+            raise ValueError(f"{key} of a scene needs {shape[0]} rows of {shape[1]} numbers.")
+        return tuple(_rows(key, row, shape[1:]) for row in value)
+    if not isinstance(value, list | tuple) or len(value) != shape[0] or any(type(v) not in (int, float) for v in value):
+        raise ValueError(f"{key} of a scene needs {shape[0]} numbers, found {str(value)[:60]}.")
+    if not all(abs(v) < _LARGEST for v in value):
+        raise ValueError(f"{key} of a scene must be finite numbers, found {str(value)[:60]}.")
+    return tuple(float(v) for v in value)

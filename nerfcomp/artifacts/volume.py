@@ -14,6 +14,7 @@ from nerfcomp.artifacts.artifact import Artifact, checked_qp
 from nerfcomp.artifacts.volume_info import Axes, VolumeInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
 from nerfcomp.descriptions import Description
+from nerfcomp.errors import DivergedError
 from nerfcomp.fields import Field, HashVolume, LatentGridVolume, VolumeField, build_field
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.lattice import lattice_positions
@@ -103,5 +104,7 @@ class VolumeArtifact(Artifact):
         for part in plane.split(_TILE):
             index = torch.cat([torch.full((len(part), 1), x, dtype=torch.float64), part], dim=1)
             outputs = self.field(lattice_positions(index, self.info.shape).to(self.device))
+            if not bool(torch.isfinite(outputs).all()):
+                raise DivergedError("The volume decodes to values that are not finite: its weights have diverged.")
             found.append(self.info.physical(outputs.float().cpu().numpy()))
         return np.concatenate(found)

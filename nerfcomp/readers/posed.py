@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera, select_views
+from nerfcomp.geometry.checks import check_scene_numbers
 from nerfcomp.readers.images import find_image, load_images
 from nerfcomp.readers.scene import Scene, SceneReader, Split, through_corners
 from nerfcomp.readers.video_paths import PathKind, along, film_poses
@@ -92,6 +93,10 @@ class PosedImageReader(SceneReader):
         masks = None if views.masks is None else [views.masks[view] for view in chosen]
         pixels = load_images(files, views.camera.height, views.camera.width, views.downscale, masks)
         camera = self._sized(select_views(views.camera, chosen), views.downscale)
+        try:
+            check_scene_numbers(camera, views.near, views.far, views.aabb)
+        except ValueError as error:
+            raise SceneError(f"{self.root} cannot be used: {error}") from error
         names = tuple(file.name for file in files)
         return Scene(
             pixels.rgba, camera, views.near, views.far, views.aabb, views.ndc, pixels.has_alpha, names, split,

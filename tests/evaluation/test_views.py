@@ -8,7 +8,7 @@ import torch
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.convention import as_trained
 from nerfcomp.artifacts.scene_info import SceneInfo
-from nerfcomp.errors import SceneError
+from nerfcomp.errors import DivergedError, SceneError
 from nerfcomp.evaluation.report import mean_result
 from nerfcomp.evaluation.sweep import run_sweep
 from nerfcomp.evaluation.views import evaluate_views, mean_psnr, thinned
@@ -44,6 +44,16 @@ def test_nothing_left() -> None:
     scene = ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1).read("test")
     with pytest.raises(ValueError, match="leaves nothing"):
         thinned(scene, 16)
+
+
+def test_weights_that_have_diverged_are_not_measured() -> None:
+    trained = tiny_teacher()
+    with torch.no_grad():
+        for parameter in trained.field.parameters():
+            parameter.fill_(float("nan"))
+    scene = ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1).read("test")
+    with pytest.raises(DivergedError, match="not finite"):
+        evaluate_views(trained, scene)
 
 
 class Elsewhere(ProceduralReader):
