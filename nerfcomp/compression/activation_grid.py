@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 _LEVELS = 255
-_SEEN = 2**14  # values of a part that a percentile is taken of
+_SEEN = 2**17  # values of a part that a percentile is taken of, at least
 _SLOWEST = 0.02  # least share of a new range in the moving one
 _LEAST = 1e-8
 
@@ -117,9 +117,11 @@ class ActivationGrid(nn.Module):
         """Move the range towards that of ``x``; it always holds zero."""
         if x.numel() == 0:
             return
-        values = x.flatten()[:: max(1, x.numel() // _SEEN)].float().sort().values
-        place = round((len(values) - 1) * self.percentile / 100)
-        low, high = values[len(values) - 1 - place].clamp(max=0), values[place].clamp(min=0)
+        rows = x.reshape(-1, x.shape[-1])  # every channel of them: a large one may be alone
+        values = rows[:: max(1, x.numel() // _SEEN)].flatten().float()
+        beyond = 1 + round((len(values) - 1) * (1 - self.percentile / 100))
+        high = values.topk(beyond).values[-1].clamp(min=0)
+        low = values.topk(beyond, largest=False).values[-1].clamp(max=0)
         share = torch.clamp(1 / (self.seen + 1), min=_SLOWEST)
         self.low.lerp_(low, share)
         self.high.lerp_(high, share)

@@ -125,7 +125,7 @@ class FakeQuantization(WeightHook):
         weights: list[str] | None = None,
         bits: int = 8,
         ranges: Ranges = "percentile",
-        percentile: float = 99.99,
+        percentile: float = 99.999,
     ) -> None:
         super().__init__(weights)
         if type(bits) is not int or not 2 <= bits <= 8 or not 90 <= percentile <= 100:

@@ -1,5 +1,7 @@
 """Fake quantization: the formulas of the papers, ranges that follow and freeze, and hooks that come back."""
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
@@ -48,6 +50,37 @@ def test_parts_of_an_input_have_ranges_of_their_own() -> None:
     (small, zero), (large, none) = (grid.grid() for grid in quantizer.grids)
     assert small == pytest.approx(2 / 255, rel=0.01) and zero in (127, 128)
     assert large == pytest.approx(50 / 255, rel=0.01) and none == 0
+
+
+def reference_layer(x: npt.NDArray[np.float64], layer: nn.Linear) -> npt.NDArray[np.float64]:
+    """Section 2.1 of Jacob et al.: r = S (q - Z), with the whole range of inputs and of the weights of a channel."""
+    weight, bias = (value.detach().double().numpy() for value in (layer.weight, layer.bias))
+    low, high = min(x.min(), 0.0), max(x.max(), 0.0)
+    step = (high - low) / 255
+    zero = np.round(-low / step)
+    inputs = step * (np.clip(np.round(x / step) + zero, 0, 255) - zero)
+    weight_step = np.abs(weight).max(1, keepdims=True) / 127
+    out: npt.NDArray[np.float64] = inputs @ (weight_step * np.round(weight / weight_step)).T + bias
+    return out
+
+
+def test_networks_are_as_close_as_with_the_formula_of_the_paper() -> None:
+    """Also where one channel alone is large, and rows are as many as divide evenly."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
+    with torch.no_grad():
+        for layer in (network[0], network[2]):
+            layer.weight[5] *= 20
+    x = torch.randn(4096, 3)
+    truth = network(x).detach()
+    reference = x.double().numpy()
+    for layer in network:
+        reference = reference_layer(reference, layer) if isinstance(layer, nn.Linear) else np.maximum(reference, 0)
+    FakeQuantization().attach(network)
+    with torch.no_grad(), calibrating(network):
+        ours = network(x)
+    mine, theirs = ((value - truth).square().mean().sqrt() for value in (ours, torch.from_numpy(reference)))
+    assert mine < 1.1 * theirs
 
 
 def test_ranges_follow_percentiles_and_freeze() -> None:
