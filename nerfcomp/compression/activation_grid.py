@@ -27,20 +27,18 @@ class Rounded(torch.autograd.Function):
         """Round ``x``, whose scale has a shape that multiplies it."""
         scale = log_scale.exp()
         levels = x.float() * (1 / scale)
-        ctx.save_for_backward(levels, scale, zero)
-        ctx.ends = low, high
-        return (torch.clamp(levels, low - zero, high - zero).round() * scale).to(x.dtype)
+        cut = torch.clamp(levels, low - zero, high - zero)
+        inside = cut == levels
+        whole = cut.round()
+        ctx.save_for_backward(inside, scale, whole - levels * inside if ctx.needs_input_grad[1] else None)
+        return (whole * scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Straight through what was not cut."""
-        levels, scale, zero = ctx.saved_tensors
-        low, high = ctx.ends
-        cut = torch.clamp(levels, low - zero, high - zero)
-        inside = cut == levels
+        inside, scale, slope = ctx.saved_tensors
         grad_scale = None
-        if ctx.needs_input_grad[1]:  # d/d scale, then along log(scale)
-            slope = cut.round() - levels * inside
+        if slope is not None:  # d/d scale, then along log(scale)
             grad_scale = (gradients[0] * slope * scale).sum_to_size(scale.shape)
         return gradients[0] * inside, grad_scale, None, None, None
 
