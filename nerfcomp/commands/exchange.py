@@ -31,7 +31,8 @@ def export_onnx(input: Path, out: Path, precision: Precision = "fp32", scale: fl
     Args:
         input: Checkpoint or .nfc file of a student, or the folder of a run.
         out: The .onnx file to write.
-        precision: ``fp32``; ``bf16`` for 16-bit weights; ``int8`` for 8-bit weights and activations of convolutions.
+        precision: ``fp32``; ``bf16`` for 16-bit weights; ``int8`` for products of bytes, with the ranges of
+            training for them where there are any.
         scale: Size of the pictures relative to those that the student learned from.
         force: Overwrite ``out``.
     """
@@ -47,7 +48,7 @@ def export_onnx(input: Path, out: Path, precision: Precision = "fp32", scale: fl
     logger.info(format_table(["file", "precision", "bytes", "height", "width", "dB to torch"], rows))
     logger.info("largest difference to torch: %.2e", agreement.largest)
     if agreement.psnr < 30:
-        logger.warning("Pictures of %s are far from torch's: use another precision, or train with batch_norm.", out)
+        logger.warning("Pictures of %s are far from torch's: use another precision, or train for 8 bits.", out)
     if precision == "fp32" and agreement.largest > 1e-4:
         raise NerfcompError(
             f"{out} differs from torch by {agreement.largest:.2e}; at most 1e-4 is rounding. Report this."

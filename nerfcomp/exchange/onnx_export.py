@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,9 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nerfcomp.artifacts.integers import calibrated, to_integers
 from nerfcomp.artifacts.light_field import LightFieldArtifact
+from nerfcomp.compression import FakeQuantization, quantizers
 from nerfcomp.errors import MissingExtraError
-from nerfcomp.exchange.onnx_graph import LAST_LAYER, build_graph
+from nerfcomp.exchange.onnx_graph import build_graph
+from nerfcomp.exchange.onnx_integers import build_integer_graph
+from nerfcomp.fields import integer_layers
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import select_views
 
@@ -55,8 +58,7 @@ def export_onnx(trained: LightFieldArtifact, path: Path, precision: Precision = 
         trained: A light field with its scene.
         path: File to write, whole or not at all.
         precision: ``bf16`` stores the weights of convolutions in 16 bits and computes with all 32. ``int8`` stores
-            weights in 8 bits and multiplies the 1x1 convolutions but the last in 8 bits, their ranges calibrated on
-            known poses; students without batch normalisation bear that badly.
+            and multiplies in 8 bits, with the ranges of `in_integers`.
 
     Returns:
         Its bytes.
@@ -66,14 +68,30 @@ def export_onnx(trained: LightFieldArtifact, path: Path, precision: Precision = 
     """
     onnx, _ = load_extra("onnx"), load_extra("onnxscript")
     importlib.import_module("onnx.numpy_helper")
-    model = build_graph(trained.for_drawing())
+    if precision == "int8":
+        model = build_integer_graph(in_integers(trained), onnx)
+    else:
+        model = build_graph(trained.for_drawing())
     if precision == "bf16":
         store_in_bf16(model.graph, onnx)
     with atomic_write(path) as temporary:
         onnx.save(model, str(temporary))
-        if precision == "int8":
-            quantize_file(temporary, trained)
     return path.stat().st_size
+
+
+def in_integers(trained: LightFieldArtifact) -> LightFieldArtifact:
+    """A light field that multiplies integers, without batch normalisation.
+
+    Args:
+        trained: One that does already; one that was trained for it, see `FakeQuantization`; or any other, whose ranges
+            are then calibrated on known poses.
+    """
+    if integer_layers(trained.field):
+        return trained.for_drawing()
+    if not quantizers(trained.field):
+        trained.scene.warn_of_one_pose()
+        trained = calibrated(trained, [FakeQuantization()], _CALIBRATION_VIEWS)
+    return to_integers(trained).for_drawing()
 
 
 def store_in_bf16(graph: Any, onnx: Any) -> None:
@@ -90,46 +108,6 @@ def store_in_bf16(graph: Any, onnx: Any) -> None:
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend(casts + nodes)
-
-
-def quantize_file(path: Path, trained: LightFieldArtifact) -> None:
-    """Quantize the convolutions of an ONNX file, in place: 8-bit weights per channel, 8-bit activations.
-
-    Args:
-        path: The file.
-        trained: Knows poses to calibrate on.
-    """
-    quantization = load_extra("onnxruntime.quantization")
-    trained.scene.warn_of_one_pose()
-
-    class KnownPoses(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        """Feeds poses one by one."""
-
-        def __init__(self) -> None:
-            self.poses: Iterator[NDArray[np.float32]] = iter(some_poses(trained, _CALIBRATION_VIEWS))
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            """The next pose; None after the last."""
-            pose = next(self.poses, None)
-            return None if pose is None else {"c2w": pose}
-
-    target = path.with_name(f"{path.stem}-int8{path.suffix}")
-    try:
-        quantization.quantize_static(
-            str(path),
-            str(target),
-            KnownPoses(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=[LAST_LAYER],  # its errors are the picture's, and it has three rows
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
-        )
-        target.replace(path)
-    finally:
-        target.unlink(missing_ok=True)
 
 
 def some_poses(trained: LightFieldArtifact, count: int) -> list[NDArray[np.float32]]:

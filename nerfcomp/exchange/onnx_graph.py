@@ -1,7 +1,7 @@
 """A light field as one ONNX graph from the pose of a camera to its picture; standard operators only.
 
-The graph is that of a module which torch's exporter traces: 1x1 layers are convolutions in it, which onnxruntime fuses
-and quantizes, and angles are doubled by recurrence. The input ``c2w`` is (1, 3, 4) float32, the output ``rgb``
+The graph is that of a module which torch's exporter traces: 1x1 layers are convolutions in it, which onnxruntime fuses,
+and angles are doubled by recurrence. The input ``c2w`` is (1, 3, 4) float32, the output ``rgb``
 (1, 3, H, W) in [0, 1]. Intrinsics, size and bounds of the scene are constants of the graph.
 """
 
@@ -22,7 +22,6 @@ from nerfcomp.fields.light_field import Stage
 from nerfcomp.geometry.cameras import select_views
 
 OPSET = 20  # the first with Gelu
-LAST_LAYER = "rgb_layer"
 _EXACT_OCTAVES = 4  # doubling an angle by recurrence doubles its error, so that every fourth octave begins anew
 
 
@@ -54,9 +53,7 @@ class PoseToPicture(nn.Module):
 
     def forward(self, c2w: Tensor) -> Tensor:
         """Map a pose (1, 3, 4) to its picture (1, 3, H, W)."""
-        points = points_along(c2w, self.directions, self.fractions, self.bounds)
-        grid = points.view(1, self.rows, -1, points.shape[-1]).permute(0, 3, 1, 2)
-        x = start = functional.gelu(convolve(self.field.head, self.encode(grid)))
+        x = start = functional.gelu(convolve(self.field.head, self.encode(self.points(c2w))))
         for block in self.field.body:
             x = add_residual(block, x)
         x = x + start
@@ -68,6 +65,11 @@ class PoseToPicture(nn.Module):
         if isinstance(self.field.rgb, Pointwise):
             x = convolve(self.field.rgb, x)
         return torch.sigmoid(x)[:, :, : self.height, : self.width]
+
+    def points(self, c2w: Tensor) -> Tensor:
+        """Points (1, 3 K, h, w) along the rays of a pose (1, 3, 4)."""
+        points = points_along(c2w, self.directions, self.fractions, self.bounds)
+        return points.view(1, self.rows, -1, points.shape[-1]).permute(0, 3, 1, 2)
 
     def encode(self, points: Tensor) -> Tensor:
         """Encode points (1, 3 K, h, w) as (1, 3 K (2 L + 1), h, w); see `LightField.encode`."""
@@ -103,9 +105,13 @@ def build_graph(trained: LightFieldArtifact) -> Any:
         trained: The light field and its scene.
 
     Returns:
-        The model (``onnx.ModelProto``). Its last convolution is called ``LAST_LAYER``.
+        The model (``onnx.ModelProto``).
     """
-    module = PoseToPicture(trained).eval()
+    return export_module(PoseToPicture(trained).eval())
+
+
+def export_module(module: PoseToPicture) -> Any:
+    """Trace a module into an ONNX model without traces of this machine."""
     pose = torch.eye(3, 4)[None]
     names: dict[str, Any] = {"input_names": ["c2w"], "output_names": ["rgb"]}
     with without_advice():
@@ -113,7 +119,6 @@ def build_graph(trained: LightFieldArtifact) -> Any:
     assert program is not None
     model = program.model_proto
     strip_traces(model)
-    [node for node in model.graph.node if node.op_type.startswith("Conv")][-1].name = LAST_LAYER
     return model
 
 

@@ -19,6 +19,8 @@ from nerfcomp.fields.base import Field
 from nerfcomp.fields.batch_norm import BatchNorm
 from nerfcomp.fields.block_points import Bounds, block_points
 from nerfcomp.fields.channels_last import Pointwise, Upsampling
+from nerfcomp.fields.folding import fold_norm, merged_layers
+from nerfcomp.fields.integer import all_integer, integer_layers, put_integer_layers
 from nerfcomp.geometry.cameras import Camera
 
 _MOST_BLOCKS = 1024
@@ -180,7 +182,11 @@ class LightField(Field):
         Returns:
             (B, f h, f w, 3) in [0, 1].
         """
-        x = start = nn.functional.gelu(self.head(self.encode(points)))
+        return self.picture(self.encode(points))
+
+    def picture(self, encoded: Tensor) -> Tensor:
+        """Draw the picture of encoded points (B, h, w, 3 K (2 L + 1)); results as of `forward`."""
+        x = start = nn.functional.gelu(self.head(encoded))
         for block in self.body:
             x = block(x)
         x = x + start
@@ -227,6 +233,7 @@ class LightField(Field):
             A light field with ``batch_norm=False``, for use and not for training.
         """
         twin = LightField(**{**self.arguments, "batch_norm": False}).to(self.aabb.device)
+        put_integer_layers(twin, {name: layer.grids for name, layer in integer_layers(self).items()})
         state = {key: value for key, value in self.state_dict().items() if ".norm" not in key}
         twin.load_state_dict(state)
         for mine, other in zip(self.residuals, twin.residuals, strict=True):
@@ -244,7 +251,8 @@ class LightField(Field):
             A light field for use and not for training.
         """
         plain = self.folded()
-        if not isinstance(plain.rgb, Pointwise) or self.arguments["tail_blocks"][-1]:
+        apart = self.arguments["tail_blocks"][-1] or all_integer(plain.tail[-1].get_submodule("up"))
+        if not isinstance(plain.rgb, Pointwise) or apart:
             return plain
         widths = [*self.arguments["tail_widths"][:-1], 3]
         twin = LightField(**{**plain.arguments, "rgb_layer": False, "tail_widths": widths}).to(self.aabb.device)
@@ -254,22 +262,6 @@ class LightField(Field):
         state |= {f"{last}.weight": weight, f"{last}.bias": bias}
         twin.load_state_dict(state)
         return twin.eval()
-
-
-@torch.no_grad()
-def merged_layers(up: nn.Module, rgb: Pointwise) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a transposed convolution that does what two layers did."""
-    assert isinstance(up, Upsampling)
-    return torch.einsum("iokl,co->ickl", up.weight, rgb.weight.flatten(1)), rgb(up.bias)
-
-
-@torch.no_grad()
-def fold_norm(norm: BatchNorm, conv: Pointwise) -> None:
-    """Let a convolution do what it did followed by a normalisation with running statistics, in place."""
-    assert conv.bias is not None
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    conv.weight.mul_(scale[:, None, None, None])
-    conv.bias.copy_(norm.bias + (conv.bias - norm.running_mean) * scale)
 
 
 def _check_lengths(n_blocks: int, *lists: Sequence[int]) -> None:

@@ -5,18 +5,24 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
+from nerfcomp.artifacts.integers import calibrated, to_integers
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.compression import FakeQuantization, quantizers
 from nerfcomp.errors import MissingExtraError
 from nerfcomp.exchange import onnx_export
 from nerfcomp.exchange.onnx_export import compare_with_torch, export_onnx, open_session, some_poses
 from nerfcomp.exchange.onnx_graph import PoseToPicture, build_graph
+from nerfcomp.exchange.onnx_integers import Product, integer_values
+from nerfcomp.fields import IntegerLayer
+from nerfcomp.fields.channels_last import Pointwise
 from nerfcomp.geometry.cameras import make_camera, select_views
+from nerfcomp.kernels.int8_linear import Grid
 from tests.fields.test_light_field import shaken
 from tests.tiny import TinyReader
 
@@ -96,16 +102,55 @@ def test_the_exporter_leaves_no_trace_of_this_machine_and_no_advice_to_developer
     assert logging.getLogger("torch.onnx._internal.exporter._registration").level != logging.ERROR
 
 
-def test_eight_bits_draw_almost_the_same(exported: Exported, tmp_path: Path) -> None:
-    path = tmp_path / "student.onnx"
-    export_onnx(exported.trained, path, "int8")
-    assert [file.name for file in tmp_path.iterdir()] == ["student.onnx"]
-    assert 25 < compare_with_torch(path, exported.trained).psnr < 80
-    nodes = onnx.load(str(path)).graph.node
-    kinds = [node.op_type for node in nodes]
-    assert "QuantizeLinear" in kinds
-    last = [node for node in nodes if node.op_type == "Conv"][-1]
-    assert not last.input[1].endswith("DequantizeLinear_Output")  # its errors would be the picture's
+class InIntegers(NamedTuple):
+    """A student trained for 8 bits, and its file."""
+
+    trained: LightFieldArtifact
+    calibrated: LightFieldArtifact
+    path: Path
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> InIntegers:
+    torch.manual_seed(0)
+    trained = calibrated(student(), [FakeQuantization()], 2)
+    only_calibrated = to_integers(trained)
+    for quantizer in quantizers(trained.field).values():
+        quantizer.grids[0].high.mul_(0.9)  # which no calibration would find
+    path = tmp_path_factory.mktemp("int8") / "student.onnx"
+    export_onnx(trained, path, "int8")
+    return InIntegers(trained, only_calibrated, path)
+
+
+def test_eight_bits_draw_what_our_integers_draw(quantized: InIntegers) -> None:
+    """Only where a value falls between two levels may rounding differ; signed bytes of weights would saturate."""
+    ours = compare_with_torch(quantized.path, to_integers(quantized.trained), views=3)
+    assert ours.psnr > 55 and ours.largest < 0.03
+    assert ours.psnr > 10 + compare_with_torch(quantized.path, quantized.calibrated, views=3).psnr
+
+
+def test_all_products_are_of_integers(quantized: InIntegers, tmp_path: Path) -> None:
+    onnx.checker.check_model(onnx.load(str(quantized.path)), full_check=True)
+    runtime = pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimized.onnx"), 3
+    runtime.InferenceSession(str(quantized.path), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    assert kinds.count("QGemm") == len(quantizers(quantized.trained.field))
+    assert not {"Conv", "ConvTranspose", "FusedConv", "Gemm"} & set(kinds)
+
+
+def test_channels_that_normalisation_turns_around_keep_their_sign() -> None:
+    layer = IntegerLayer(Pointwise(2, 3), [Grid(0.5, 0)])
+    layer.weight.copy_(torch.tensor([[3, 1], [-4, 2], [9, 9]]).view(3, 2, 1, 1))
+    layer.scale.copy_(torch.tensor([0.5, -0.25, 1e-12]))
+    assert layer.bias is not None
+    layer.bias.copy_(torch.tensor([0.25, -1.0, 40.0]))
+    values = integer_values(Product(layer))
+    weights = (values["weight"].astype(float) - 128) * values["weight_scale"]
+    biases = values["whole_bias"] * values["bias_scale"]
+    assert (weights.T == [[1.5, 0.5], [1.0, -0.5], [0.0, 0.0]]).all()
+    assert biases.tolist() == pytest.approx([0.25, -1.0, 40.0])
 
 
 def test_sixteen_bits_store_half_as_much(exported: Exported, tmp_path: Path) -> None:
