@@ -14,7 +14,8 @@ from nerfcomp.datamodules.rays import RayDataModule
 from nerfcomp.geometry.cameras import Camera, make_camera
 from nerfcomp.geometry.paths import spherical_path
 from nerfcomp.geometry.rays import RayBatch, Rays, image_rays
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
+from nerfcomp.readers.scene import Scene, SceneReader, Split
+from nerfcomp.readers.video_paths import PathKind
 
 VIEWS: dict[Split, int] = {"train": 4, "val": 5, "test": 3}
 

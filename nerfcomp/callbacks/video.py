@@ -96,14 +96,14 @@ class VideoRender(Callback):
         camera = scaled(data.path_cameras(self.kind, self.n_frames), self.scale)
         key = fingerprint([*module.state_dict().values(), *camera[:3]], camera.height, camera.width)
         store = FrameStore(folder / f".{stem}-{trainer.strategy.broadcast(key)}")
-        film = _Film(trained, data.background, camera, store)
+        film = Film(trained, data.background, camera, store)
         with trained.evaluating():
             film.render_share(trainer.global_rank, trainer.world_size)
             trainer.strategy.barrier("video")
             if trainer.is_global_zero:
                 self._write(film, folder, stem)
 
-    def _write(self, film: "_Film", folder: Path, stem: str) -> None:
+    def _write(self, film: "Film", folder: Path, stem: str) -> None:
         """Turn frames into films and delete the frames, and what killed runs left of this film."""
         try:
             if self.depth:
@@ -115,7 +115,7 @@ class VideoRender(Callback):
         for leftover in folder.glob(f".{stem}[-_]*"):
             discard(leftover)
 
-    def depth_pictures(self, film: "_Film") -> Iterator[Picture]:
+    def depth_pictures(self, film: "Film") -> Iterator[Picture]:
         """Coloured depth with one scale for the whole film."""
         ranges = [limits for frame in film.frames() if (limits := depth_range(frame.depth, frame.opacity)) is not None]
         limits = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
@@ -133,7 +133,7 @@ class MovieRender(VideoRender):
     step_format = "step{}"
     depth_name = "disp"
 
-    def depth_pictures(self, film: "_Film") -> Iterator[Picture]:
+    def depth_pictures(self, film: "Film") -> Iterator[Picture]:
         """Grey disparity with one scale for the whole film."""
         most = max((float(disparity(frame.depth, frame.opacity).max()) for frame in film.frames()), default=1.0)
         for frame in film.frames():
@@ -141,16 +141,17 @@ class MovieRender(VideoRender):
             yield np.repeat(grey[..., None], 3, axis=2)
 
 
-class _Film:
-    """Frames of one film, rendered where there is none on disk."""
+class Film:
+    """Frames of one film, rendered where there is none on disk.
 
-    def __init__(
-        self,
-        trained: Drawable,
-        background: torch.Tensor,
-        camera: Camera,
-        store: FrameStore,
-    ) -> None:
+    Args:
+        trained: What is shown.
+        background: (3,) colour behind it; its own when absent.
+        camera: A view for each frame.
+        store: Where frames are kept until the film is done.
+    """
+
+    def __init__(self, trained: Drawable, background: torch.Tensor | None, camera: Camera, store: FrameStore) -> None:
         self.trained = trained
         self.background = background
         self.camera = camera

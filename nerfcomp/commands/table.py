@@ -27,6 +27,12 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "encode:unwrap", "Write the bare NNC bitstreams of a .nfc file, which plain nncodec decodes."
         ),
     },
+    "Pictures": {
+        "render": Command(
+            "render:render",
+            "Render a film (.mp4) or stills (a folder) of a .nfc file or checkpoint along a path, from the file alone.",
+        ),
+    },
     "Measurements": {
         "evaluate": Command(
             "measure:evaluate",

@@ -8,7 +8,8 @@ from nerfcomp.artifacts.convention import as_trained, ray_camera
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.cameras import Camera
-from nerfcomp.readers.scene import PathKind, Scene, SceneReader, Split
+from nerfcomp.readers.scene import Scene, SceneReader, Split
+from nerfcomp.readers.video_paths import PathKind
 
 _SPLITS: dict[str, tuple[Split, ...]] = {
     "fit": ("train", "val"),

@@ -1,0 +1,90 @@
+"""``compress.py render``: films and stills of a file, without its scene."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from nerfcomp.artifacts.kinds import of_scene
+from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.commands.program import main
+from nerfcomp.commands.render import resized
+from nerfcomp.errors import NerfcompError
+from nerfcomp.geometry.cameras import make_camera, pixel_directions, select_views
+from tests.teacher import write_teacher
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_teacher(tmp_path_factory.mktemp("teacher"))
+
+
+def test_stills_are_what_the_model_draws(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    main(["render", str(file), "--out", str(out), "--views", "[1]", "--depth", "true", "--opacity", "true"])
+    trained = of_scene(read_artifact(file), "test")
+    with trained.evaluating():
+        view = trained.draw(select_views(trained.scene.camera, [1]))
+    height, width = trained.scene.height, trained.scene.width
+    rgb, depth, opacity = (iio.imread(out / f"0000{kind}.png") for kind in ("", "_depth", "_opacity"))
+    assert np.abs(rgb.astype(int) - (255 * view.rgb.reshape(height, width, 3).numpy()).round()).max() <= 1
+    assert depth.dtype == opacity.dtype == np.uint16
+    seen = view.opacity.reshape(height, width).numpy()
+    assert np.abs(opacity / 65535 - seen).max() < 1e-3  # frames are kept as float16
+    distance = depth * json.loads((out / "depth.json").read_text())["units_per_step"]
+    wanted = (view.depth / view.opacity.clamp_min(1e-3)).reshape(height, width).numpy()
+    assert (depth > 0).any() and not depth[seen < 0.49].any()
+    assert np.abs(distance - wanted)[seen > 0.51].max() < 0.01
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]  # frames are gone
+
+
+def test_a_written_path_draws_the_same_again(file: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    main(["render", str(file), "--out", str(first), "--path", "spiral", "--n_frames", "2", "--size", "[12,8]"])
+    main(["render", str(file), "--out", str(second), "--path", str(first / "path.json")])
+    for name in ("0000.png", "0001.png"):
+        pictures = [iio.imread(folder / name).astype(int) for folder in (first, second)]
+        assert pictures[0].shape == (8, 12, 3)
+        assert np.abs(pictures[0] - pictures[1]).max() <= 2
+
+
+@pytest.mark.slow
+def test_films_have_the_frames_asked_for(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "film.mp4"
+    main(["render", str(file), "--out", str(out), "--n_frames", "3", "--depth", "true", "--opacity", "true"])
+    for name in ("film.mp4", "film_depth.mp4", "film_opacity.mp4"):
+        assert iio.imread(tmp_path / name, plugin="pyav").shape[0] == 3
+    with pytest.raises(NerfcompError, match="exists already"):
+        main(["render", str(file), "--out", str(out), "--n_frames", "3"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--path", "zigzag"], "choose turntable, spiral, along, auto"),
+        (["--path", "missing.json"], "There is no file missing.json"),
+        (["--views", "[0,99]"], "counted from 0"),
+        (["--views", "[]"], "counted from 0"),
+        (["--n_frames", "0"], "at least one frame"),
+        (["--size", "[0,4]"], "at least one pixel"),
+        (["--background", "[0,0,2]"], "from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(file: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    with pytest.raises(NerfcompError, match=message):
+        main(["render", str(file), "--out", str(tmp_path / "out"), *options])
+    assert not any(tmp_path.iterdir())
+
+
+def test_another_size_keeps_the_vertical_field_of_view() -> None:
+    camera = make_camera(torch.eye(3, 4), height=50, width=80, focal=40.0, center=(44.0, 25.0))
+    wide = resized(camera, (400, 100))
+
+    def direction(views: object, x: float, y: float) -> torch.Tensor:
+        assert isinstance(views, type(camera))
+        return pixel_directions(views.intrinsics, views.distortion, torch.tensor([x]), torch.tensor([y]))
+
+    assert torch.allclose(direction(camera, 39.5, -0.5), direction(wide, 199.5, -0.5))
