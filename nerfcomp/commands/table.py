@@ -38,6 +38,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "measure:evaluate",
             "Measure PSNR and SSIM of a .nfc file (or checkpoint) on the views of a scene, as decoded.",
         ),
+        "evaluate-mesh": Command(
+            "mesh_quality:evaluate_mesh",
+            "Measure a mesh against exact distances, points, another mesh, silhouettes, or by the protocol of DTU.",
+        ),
         "sweep": Command(
             "measure:sweep", "Measure a rate-distortion curve: encode, decode and evaluate over several QPs."
         ),

@@ -30,6 +30,7 @@ class MeshQuality(NamedTuple):
         chamfer: Mean of both.
         f_score: Harmonic mean of the shares of both within the tolerance.
         normal_error: Mean angle between the normals of the mesh and those of the reference, where these are known.
+        median: Median distance from the reference to the mesh.
     """
 
     accuracy: float
@@ -37,6 +38,7 @@ class MeshQuality(NamedTuple):
     chamfer: float
     f_score: float
     normal_error: float | None = None
+    median: float = 0.0
 
 
 def distances_to_mesh(points: Float, mesh: Mesh, samples: int = _POINTS) -> Float:
@@ -101,7 +103,8 @@ def quality(to_reference: Float, to_mesh: Float, tolerance: float, normal_error:
     precision, recall = float((to_reference <= tolerance).mean()), float((to_mesh <= tolerance).mean())
     f_score = 2 * precision * recall / max(precision + recall, 1e-12)
     accuracy, completeness = float(to_reference.mean()), float(to_mesh.mean())
-    return MeshQuality(accuracy, completeness, (accuracy + completeness) / 2, f_score, normal_error)
+    median = float(np.median(to_mesh)) if len(to_mesh) else 0.0
+    return MeshQuality(accuracy, completeness, (accuracy + completeness) / 2, f_score, normal_error, median)
 
 
 def compare_with_points(mesh: Mesh, points: Float, tolerance: float, samples: int = _POINTS) -> MeshQuality:
@@ -133,7 +136,7 @@ def compare_with_distance(
     """
     drawn, face = sampled(mesh, samples)
     true_points, _ = _on_surface(
-        distance_fn, sampled(extract_mesh(LevelSet(lambda x: -distance_fn(x), 0.0), aabb, resolution), samples)[0]
+        distance_fn, sampled(extract_mesh(LevelSet(lambda x: -distance_fn(x), 0.0, 1.0), aabb, resolution), samples)[0]
     )
     if seen_fn is not None:
         kept = seen_fn(drawn)

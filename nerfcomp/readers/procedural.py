@@ -1,6 +1,8 @@
 """Scenes of its own making, rendered instead of read from disk."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from nerfcomp.readers.arrangements import Arrangement, arrange
 from nerfcomp.readers.glass import behind_glass
 from nerfcomp.readers.scene import Scene, SceneReader, Split, cube, march_bounds
 from nerfcomp.readers.shading import shade
+from nerfcomp.readers.solid_distances import solid_distance
 from nerfcomp.readers.solids import trace
 from nerfcomp.readers.video_paths import PathKind, along, film_poses
 
@@ -90,6 +93,11 @@ class ProceduralReader(SceneReader):
         self.seed = seed
         self.opaque = opaque
         self.solids, self.glass, self.half_side = arrange(arrangement, seed)
+
+    @property
+    def surface_distance(self) -> Callable[[Tensor], Tensor] | None:
+        """Distance to the nearest solid; none where nothing is opaque."""
+        return partial(solid_distance, self.solids) if self.solids else None
 
     def camera(self, split: Split) -> Camera:
         """Place the cameras of one split without rendering anything.

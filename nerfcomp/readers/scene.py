@@ -6,6 +6,7 @@ cameras; in scenes around an object z points up.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -65,6 +66,11 @@ class SceneReader(ABC):
     """
 
     pixel_centers = True
+
+    @property
+    def surface_distance(self) -> Callable[[Tensor], Tensor] | None:
+        """Exact signed distances (M,) at positions (M, 3) in the world, where a reader knows the surface."""
+        return None
 
     @abstractmethod
     def read(self, split: Split) -> Scene:
