@@ -8,13 +8,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from nerfcomp.callbacks.media import Picture, color_map, depth_picture, depth_range, to_map, to_picture
+from nerfcomp.callbacks.media import Picture, color_map, depth_picture, depth_range, normal_picture, to_map, to_picture
 from nerfcomp.callbacks.views import View, drawable
 from nerfcomp.geometry.rays import RayBatch
 
 
 class ImageLogger(Callback):
-    """Log validation views as truth | render | error | depth, side by side.
+    """Log validation views as truth | render | error | depth, side by side, and normals where the model knows them.
 
     A validation step that returns ``{"rendered": ...}`` (with rgb, depth and opacity) is not rendered again. With
     several processes the views are the first ones of rank zero.
@@ -56,7 +56,7 @@ class ImageLogger(Callback):
             board.experiment.add_image(f"views/{batch.name}", picture, trainer.global_step, dataformats="HWC")
 
     def compose(self, view: View, batch: RayBatch) -> Picture:
-        """(H, 4 W, 3) picture of a view and its truth."""
+        """(H, 4 W, 3) picture of a view and its truth; (H, 5 W, 3) with normals."""
         height, width = batch.height, batch.width
         error = (view.rgb.float().clamp(0, 1) - batch.rgb).abs().mean(-1) / self.error_max
         depth, opacity = to_map(view.depth, height, width), to_map(view.opacity, height, width)
@@ -66,5 +66,8 @@ class ImageLogger(Callback):
             color_map(to_map(error, height, width), "inferno"),
             depth_picture(depth, opacity, depth_range(depth, opacity)),
         ]
+        normals = getattr(view, "normals", None)
+        if normals is not None:
+            parts.append(normal_picture(normals.float().cpu().numpy().reshape(height, width, 3), opacity))
         stride = -(-height // self.max_height)
         return np.concatenate([part[::stride, ::stride] for part in parts], axis=1)

@@ -85,6 +85,22 @@ def depth_picture(depth: Map, opacity: Map, limits: tuple[float, float] | None) 
     return blended
 
 
+def normal_picture(normals: Map, opacity: Map) -> Picture:
+    """Colour directions: red, green and blue grow along x, y and z; empty pixels white.
+
+    Args:
+        normals: (H, W, 3), of any length above 0 where something is seen.
+        opacity: (H, W) in [0, 1].
+
+    >>> normal_picture(np.array([[[0.0, 0.0, 2.0], [0.0, 0.0, 0.0]]]), np.array([[1.0, 0.0]])).tolist()
+    [[[128, 128, 255], [255, 255, 255]]]
+    """
+    unit = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+    weight = opacity.clip(0, 1)[..., None]
+    blended: Picture = ((unit + 1) * 127.5 * weight + 255 * (1 - weight)).round().astype(np.uint8)
+    return blended
+
+
 def write_mp4(path: str | Path, pictures: Iterable[Picture], fps: int) -> None:
     """Write a film that every player shows: H.264, 4:2:0. Odd sizes lose their last row or column.
 

@@ -13,6 +13,7 @@ from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table
 from nerfcomp.exchange.nerf_pytorch import LAST_STEP, export_nerf, import_nerf, usual_distances
+from nerfcomp.exchange.neus import import_neus as read_neus_artifact
 from nerfcomp.exchange.ngp_pl import BLENDER_RADIUS, export_file, import_file
 from nerfcomp.exchange.onnx_export import Precision, compare_with_torch
 from nerfcomp.exchange.onnx_export import export_onnx as write_onnx
@@ -115,6 +116,26 @@ def import_nerf_pytorch(
     white = 1.0 if background == "white" and scene.has_alpha else 0.0
     sampler = HierarchicalSampler(n_samples, n_importance, lindisp, cascades=1 if scene.ndc else 2)
     trained = import_nerf(input, SceneInfo.from_scene(scene, (white, white, white)), sampler)
+    with new_file(out, force) as temporary:
+        write_checkpoint(trained, temporary)
+    logger.info(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))
+
+
+def import_neus(input: Path, out: Path, reader: SceneReader, force: bool = False) -> None:
+    """Turn a ckpt_*.pth of the authors' NeuS into a checkpoint of ours.
+
+    Its background network, if it has one, is left out.
+
+    Args:
+        input: The checkpoint.
+        out: Checkpoint to write.
+        reader: The scene it was trained on: usually ``DTUReader``.
+        force: Overwrite ``out``.
+    """
+    refuse_overwrite(out, force)
+    scene = reader.read("train")
+    white = 1.0 if scene.has_alpha else 0.0
+    trained = read_neus_artifact(input, SceneInfo.from_scene(scene, (white, white, white)))
     with new_file(out, force) as temporary:
         write_checkpoint(trained, temporary)
     logger.info(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))

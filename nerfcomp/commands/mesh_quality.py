@@ -95,18 +95,20 @@ def read_points(path: Path) -> NDArray[np.float64]:
         else:
             import trimesh
 
-            points = np.asarray(trimesh.load(path, process=False).vertices)
+            found: Any = trimesh.load(path, process=False)
+            points = np.asarray(found.vertices)
     except Exception as error:  # readers raise whatever the damage leads to
         raise NerfcompError(f"{path} holds no points that can be read ({error}).") from error
     if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
         raise NerfcompError(f"{path} must hold (N, 3) finite numbers, found {points.shape}.")
-    return points.astype(np.float64)
+    return np.asarray(points, np.float64)
 
 
 def _to_world(scene: Scene | None) -> NDArray[np.float64]:
     if scene is None:
         raise NerfcompError("--points_in_scene needs --reader, which knows the way to the world.")
-    return np.eye(4) if scene.to_world is None else scene.to_world.double().numpy()
+    matrix: NDArray[np.float64] = np.eye(4) if scene.to_world is None else scene.to_world.double().numpy()
+    return matrix
 
 
 def _named(prefix: str, figures: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def _against_scene(
     mesh: Mesh, reader: SceneReader, scene: Scene, tolerance: float | None, samples: int
 ) -> dict[str, float | None]:
     """Silhouettes, and exact errors where the reader knows its surface."""
-    marched = moved(mesh, np.linalg.inv(_to_world(scene)))
+    marched = moved(mesh, np.linalg.inv(_to_world(scene)).astype(np.float64))
     figures: dict[str, float | None] = {}
     if scene.has_alpha:
         ious = silhouette_iou(marched, scene)

@@ -84,6 +84,9 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "exchange:import_nerf_pytorch",
             "Turn a .tar of nerf-pytorch, or a .ckpt of nerf_pl, into a checkpoint of ours.",
         ),
+        "import neus": Command(
+            "exchange:import_neus", "Turn a ckpt_*.pth of the authors' NeuS into a checkpoint of ours."
+        ),
         "import ngp-pl": Command("exchange:import_ngp_pl", "Turn a checkpoint of ngp_pl into one of ours."),
     },
 }

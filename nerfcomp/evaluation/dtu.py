@@ -105,7 +105,8 @@ def thinned_points(points: Float, distance: float) -> Float:
             if alive[point]:
                 alive[near] = False
                 alive[point] = True
-    return points[alive]
+    kept: Float = points[alive]
+    return kept
 
 
 def _observed(points: Float, observation: Observation) -> NDArray[np.bool_]:

@@ -6,9 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.artifacts.surface import SurfaceArtifact
 from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import NeuSField
 from nerfcomp.readers.torch_file import load_torch_file
+from nerfcomp.rendering import OccupancyGrid, OccupancySampler
 
 _NETWORKS = {
     "sdf_network_fine": "sdf_network",
@@ -16,6 +19,10 @@ _NETWORKS = {
     "variance_network_fine": "deviation_network",
 }
 _MOST_BYTES = 2**28
+_BLOCK = 4  # cells along an axis that are ruled out together
+_STEEPEST = 2.0  # slope of a learned distance
+_LEAST_WEIGHT = 1e-4  # of a cell that counts
+_CHUNK = 2**15
 _ADVICE = "Use a file that exp_runner.py of NeuS has written into its folder checkpoints."
 
 
@@ -68,3 +75,43 @@ def _shape(tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
 def _depth(tensors: dict[str, Tensor], network: str) -> int:
     """Layers lin0, lin1, ... of a network."""
     return sum(name.startswith(f"{network}.lin") and name.endswith(".bias") for name in tensors)
+
+
+def import_neus(path: Path, scene: SceneInfo, sampler: OccupancySampler | None = None) -> SurfaceArtifact:
+    """A checkpoint of the authors with all that drawing it needs.
+
+    Args:
+        path: The file.
+        scene: Views of the scene it was trained on, in the frame of the unit sphere, as `DTUReader` gives them.
+        sampler: Steps through the unit sphere; 512 of them when absent.
+
+    Returns:
+        The field in its box, its emptiness found out.
+
+    Raises:
+        CheckpointError: See `read_neus`.
+    """
+    field = read_neus(path)
+    sampler = sampler or OccupancySampler(n_steps=512, opacity_threshold=0.001)
+    sampler.prepare(field.aabb)
+    sampler.set_occupied(_occupied(field, sampler.grid))
+    corners = [tuple(corner) for corner in field.aabb.tolist()]
+    return SurfaceArtifact(field=field, sampler=sampler.eval(), scene=scene._replace(aabb=(corners[0], corners[1])))
+
+
+@torch.no_grad()
+def _occupied(field: NeuSField, grid: OccupancyGrid) -> Tensor:
+    """(1, R, R, R) the cells near the surface; blocks of them that lie far away are ruled out together."""
+    resolution, coarse = grid.resolution, grid.resolution // _BLOCK
+    blocks = torch.arange(coarse**3)
+    reach = _STEEPEST * float((field.aabb[1] - field.aabb[0]).norm()) / coarse / 2
+    distances = [field.sdf(x) for x in grid.cell_points(blocks, 0.5, coarse).split(_CHUNK)]
+    near = (torch.cat(distances).abs() <= reach).view(coarse, coarse, coarse)
+    for axis in range(3):
+        near = near.repeat_interleave(_BLOCK, axis)
+    cells = near.flatten().nonzero().squeeze(1)
+    length = grid.diagonal / resolution
+    found = [field.peak_alpha(x, x.new_full((len(x),), length)) for x in grid.cell_points(cells).split(_CHUNK)]
+    occupied = torch.zeros(resolution**3, dtype=torch.bool)
+    occupied[cells] = torch.cat([torch.zeros(0), *found]) > _LEAST_WEIGHT
+    return occupied.view(1, resolution, resolution, resolution)

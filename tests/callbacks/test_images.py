@@ -1,6 +1,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import imageio.v3 as iio
 import numpy as np
@@ -78,3 +79,22 @@ def test_parts_stand_side_by_side_and_errors_have_a_fixed_scale() -> None:
     assert bright > middle > dark
     assert picture[1, 9].tolist() == [255] * 3
     assert ImageLogger(max_height=1).compose(view, batch).shape == (1, 8, 3)
+
+
+def test_normals_are_shown_where_they_are_known() -> None:
+    class Surface(NamedTuple):
+        rgb: torch.Tensor
+        depth: torch.Tensor
+        opacity: torch.Tensor
+        normals: torch.Tensor
+
+    data = tiny_data()
+    data.setup("fit")
+    batch = list(data.val_dataloader())[0]
+    opacity = torch.ones(64)
+    opacity[:8] = 0.0
+    normals = torch.zeros(64, 3)
+    normals[:, 2] = 0.3
+    picture = ImageLogger().compose(Surface(batch.rgb, opacity, opacity, normals), batch)
+    assert picture.shape == (8, 40, 3)
+    assert (picture[0, 32:] == 255).all() and (picture[1:, 32:] == [128, 128, 255]).all()

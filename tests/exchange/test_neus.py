@@ -6,9 +6,18 @@ from typing import Any
 import pytest
 import torch
 
+from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.artifacts.surface import SurfaceArtifact
+from nerfcomp.commands.program import main
 from nerfcomp.errors import CheckpointError
+from nerfcomp.exchange.mesh import MeshOptions, field_mesh
 from nerfcomp.exchange.neus import read_neus
+from nerfcomp.fields import NeuSField
+from nerfcomp.geometry.rays import Rays
+from nerfcomp.rendering import render_image
 from tests.fields.test_neus import published_sdf
+from tests.readers.test_dtu import write_dtu
 
 
 def published_state(width: int = 64, layers: int = 4, skip: int = 2) -> dict[str, Any]:
@@ -61,3 +70,28 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save(bad, tmp_path / "bad.pth")
     with pytest.raises(CheckpointError, match="color_network.lin1.bias does not fit"):
         read_neus(tmp_path / "bad.pth")
+
+
+def test_an_imported_surface_is_drawn_and_has_its_mesh(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ball = NeuSField(sdf_hidden_layers=3, hidden_width=64, skip=2, rgb_hidden_layers=1)
+    ball.set_sharpness(6.0)
+    stored: dict[str, Any] = {name: {} for name in ("sdf_network_fine", "color_network_fine")}
+    for name, value in ball.state_dict().items():
+        network, _, key = name.partition(".")
+        stored.setdefault(f"{network}_fine", {})[key] = value
+    stored["variance_network_fine"] = {"variance": ball.deviation_network.variance.detach()[0]}
+    torch.save(stored, tmp_path / "ckpt_000010.pth")
+    write_dtu(tmp_path / "scene")
+    reader = ["--reader", "DTUReader", "--reader.root", str(tmp_path / "scene")]
+    main(["import", "neus", str(tmp_path / "ckpt_000010.pth"), "--out", str(tmp_path / "ours.ckpt"), *reader])
+    trained = of_kind(read_artifact(tmp_path / "ours.ckpt"), SurfaceArtifact, "This shows")
+    share = float(trained.sampler.occupied.float().mean())
+    assert 0.001 < share < 0.3
+    mesh = field_mesh(trained, MeshOptions(48, world=False))
+    assert len(mesh.faces) > 1000 and float(ball.sdf(torch.from_numpy(mesh.vertices).float()).abs().max()) < 0.01
+    ahead = Rays(*(torch.tensor([v]) for v in ([0.0, 0, -3], [0, 0, 1.0], [0.0], [9.0], [0, 0, 1.0])))
+    with trained.evaluating():
+        seen = render_image(trained.field.shade, ahead, trained.sampler, torch.ones(3))
+    hit = ahead.origins + ahead.directions * seen.depth[:, None] / seen.opacity[:, None]
+    assert float(seen.opacity) > 0.99 and abs(float(ball.sdf(hit))) < 0.02
