@@ -4,10 +4,7 @@ Without ``--config`` the embedded default trains: a scene that the program makes
 ``--help`` alone loads nothing but this file, as torch and Lightning take seconds.
 """
 
-import importlib
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +12,6 @@ from typing import TYPE_CHECKING
 from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
-from nerfcomp.errors import NerfcompError
-
 if TYPE_CHECKING:
     from nerfcomp.callbacks import RunCLI
 
@@ -52,12 +47,6 @@ def help_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def load_classes() -> None:
-    """Load all classes that YAML names shortly."""
-    for name in ("callbacks", "datamodules", "fields", "modules", "optim", "readers", "rendering"):
-        importlib.import_module(f"nerfcomp.{name}")
-
-
 def main(args: Sequence[str], run: bool = True) -> "RunCLI":
     """Parse, build and, if asked to, run.
 
@@ -65,44 +54,19 @@ def main(args: Sequence[str], run: bool = True) -> "RunCLI":
         args: Command line without the program's name.
         run: With a subcommand in front of ``args``; otherwise only build what the arguments name.
     """
-    load_classes()
-    from lightning import LightningDataModule
+    from nerfcomp.commands.training import run_cli
 
-    from nerfcomp import callbacks, modules
-    from nerfcomp.commands.configurations import with_included
-
-    warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-    warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # readers say that no view validates
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    return callbacks.RunCLI(
-        modules.FieldModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-        save_config_callback=callbacks.RunFolder,
-        args=with_included(with_default_config(args) if run else args),
-        run=run,
-    )
+    return run_cli(with_default_config(args) if run else args, run)
 
 
 def run() -> None:
-    """Run the command line of this process; what a user can mend ends in a sentence."""
+    """Run the command line of this process."""
     if not sys.argv[1:] or sys.argv[1] in ("-h", "--help"):
         sys.stdout.write(help_text())
         return
-    load_classes()  # numpy asks how small numbers can be when it is loaded
-    import torch
+    from nerfcomp.commands.training import run_program
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
-    try:
-        main(sys.argv[1:])
-    except NerfcompError as error:
-        sys.exit(f"Error: {error}")
+    run_program(with_default_config(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def read_original(path: Path, reader: SceneReader) -> RadianceFieldArtifact:
     train = usual_distances(reader.read("train"))
     white = 1.0 if train.has_alpha else 0.0
     sampler = HierarchicalSampler(64, 64 if train.ndc else 128, cascades=1 if train.ndc else 2)
-    return load_start(path, train, (white, white, white), sampler)
+    return of_kind(load_start(path, train, (white, white, white), sampler), RadianceFieldArtifact, "Integers take")
 
 
 def both_containers(integers: Artifact, rest_qp: int) -> list[Container]:

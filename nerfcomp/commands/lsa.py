@@ -1,6 +1,7 @@
 """``compress.py lsa``: a trained NeRF to a bitstream, tuned, and back to a checkpoint."""
 
 import logging
+import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
 
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
@@ -17,16 +17,6 @@ from nerfcomp.artifacts.kinds import of_kind, of_scene
 from nerfcomp.artifacts.nfc import decode_artifact, fp32_bytes, read_nfc
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.runs import find_checkpoint
-from nerfcomp.callbacks import (
-    MovieRender,
-    ResultFile,
-    RunCheckpoint,
-    RunLogger,
-    RunProgressBar,
-    StepCheckpoint,
-    Throughput,
-    ViewRender,
-)
 from nerfcomp.commands.lsa_files import (
     DatasetType,
     LSAOptions,
@@ -40,25 +30,21 @@ from nerfcomp.commands.lsa_files import (
     write_reconstructed,
     write_results,
 )
-from nerfcomp.datamodules import RayDataModule
+from nerfcomp.commands.lsa_tuning import HELD_VIEWS, rays_per_process, scene_reader, tune
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table, mean_result
-from nerfcomp.evaluation.views import ThinnedReader, evaluate_views, some_views
+from nerfcomp.evaluation.views import evaluate_views, some_views
 from nerfcomp.exchange.loading import load_start
 from nerfcomp.exchange.nerf_pytorch import usual_distances
 from nerfcomp.files import claim_folder
-from nerfcomp.modules import LSAModule
-from nerfcomp.optim import StepDecay
 from nerfcomp.rate_control.allocator import Allocator
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.rate_control.tuned_search import encode_within, qp_for_drop, quantized_copy, tuned_qp_for_bytes
-from nerfcomp.readers import BlenderReader, LLFFReader, Scene, SceneReader
-from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
+from nerfcomp.readers import Scene
+from nerfcomp.rendering import HierarchicalSampler
 
 logger = logging.getLogger("compress")
 _SEARCH_ITERATIONS = 300  # of tuning, before a QP is judged
-_HELD_VIEWS = 4
-_VAL_HOLD = {"blender": 25, "llff": 8}  # every n-th training view is held back from tuning
 
 
 def lsa(
@@ -86,6 +72,7 @@ def lsa(
     movie_frames: int = 40,
     movie_scale: float = 0.5,
     disparity: bool = False,
+    processes: int = 1,
     resume: Path | None = None,
 ) -> None:
     """Compress a trained NeRF: quantize, tune scales (LSA), encode, decode, measure, write it back.
@@ -115,6 +102,7 @@ def lsa(
         movie_frames: Frames of a film; 0 for no films.
         movie_scale: Size of films relative to the images.
         disparity: Write films of the disparity, too.
+        processes: Processes of this machine that tune together; each draws its share of ``batch_size``.
         resume: Go on with the run in this folder; all other options are those that it was started with.
     """
     given = locals()
@@ -137,6 +125,7 @@ def open_run(given: Mapping[str, Any]) -> "LSARun":
     if given["target_bytes"] is not None and given["max_psnr_drop"] is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
     options = LSAOptions(**{key: given[key] for key in LSAOptions._fields})
+    rays_per_process(options)
     name, parent = run_name(options, datetime.now()), given["out"]
     run = LSARun(parent / name, options)
     number = claim_folder(parent, lambda number: f"{name}_{number}" if number else name)
@@ -164,7 +153,7 @@ class LSARun:
         torch.manual_seed(0)
         self.folder = folder
         self.options = options
-        self.reader = ThinnedReader(scene_reader(options), options.test_stride)
+        self.reader = scene_reader(options)
         self.test = self.reader.read("test")
         self.side = SideQP(options.scale_qp, options.bias_qp)
         self.steps = options.epochs * options.n_iters if options.lsa else 0
@@ -199,7 +188,8 @@ class LSARun:
         sampler = HierarchicalSampler(64, 64 if forward else 128, cascades=1 if forward else 2)
         train = usual_distances(self.reader.read("train"))
         white = 1.0 if train.has_alpha else 0.0
-        return load_start(self.options.ckpt, train, (white, white, white), sampler)
+        start = load_start(self.options.ckpt, train, (white, white, white), sampler)
+        return of_kind(start, RadianceFieldArtifact, "LSA here tunes")
 
     def quantize(self, original: RadianceFieldArtifact) -> RadianceFieldArtifact:
         """Choose QPs and give every weight the value that a decoder will see."""
@@ -209,7 +199,7 @@ class LSARun:
         if options.target_bytes is not None:
             qp = tuned_qp_for_bytes(original, allocator, options.target_bytes, tuned=self.steps > 0)
         elif options.max_psnr_drop is not None:
-            held = some_views(self.reader.read("val"), _HELD_VIEWS)
+            held = some_views(self.reader.read("val"), HELD_VIEWS)
             best = mean_result(evaluate_views(original, held, "held-back views")).psnr
             qp = qp_for_drop(lambda q: best - self.trial(original, allocator, q, held), options.max_psnr_drop)
         logger.info("Quantizing at QP %d", qp)
@@ -217,10 +207,12 @@ class LSARun:
 
     def trial(self, original: RadianceFieldArtifact, allocator: Allocator, qp: int, held: Scene) -> float:
         """PSNR on held-back views of the decoded file after a little tuning at ``qp``."""
-        start = self.folder / "checkpoints" / "trial.ckpt"
+        folder = self.folder / "trial"
+        shutil.rmtree(folder, ignore_errors=True)
+        start, steps = folder / "start.ckpt", min(_SEARCH_ITERATIONS, self.steps)
         write_checkpoint(quantized_copy(original, allocator.allocate(qp)), start)
-        trained = self.fit(start, min(_SEARCH_ITERATIONS, self.steps)) if self.steps else read_checkpoint(start)
-        start.unlink()
+        trained = tune(self.options, start, folder, steps, shown=False) if steps else read_checkpoint(start)
+        shutil.rmtree(folder)
         decoded = of_scene(decode_artifact(encode_for(trained, RateTarget()), trust=True), "Views show")
         found = mean_result(evaluate_views(decoded, held, f"QP {qp}")).psnr
         logger.info("QP %d: %.3f dB on held-back views after some tuning", qp, found)
@@ -228,60 +220,9 @@ class LSARun:
 
     def tune(self, start: Path) -> RadianceFieldArtifact:
         """Tune with everything that a person wants to see of it, going on where an earlier session stopped."""
-        options, last = self.options, self.folder / "checkpoints" / "last.ckpt"
-        callbacks: list[Callback] = [RunProgressBar(), Throughput(), ResultFile()]
-        if options.save_every is not None:
-            callbacks += [ViewRender(options.save_every, at_end=False), StepCheckpoint(options.save_every)]
-        if options.movie_frames:
-            scale, frames = options.movie_scale, options.movie_frames
-            callbacks.append(MovieRender(options.save_every, n_frames=frames, scale=scale, depth=options.disparity))
-        callbacks.append(RunCheckpoint())
-        return self.fit(start, self.steps, callbacks, last if last.exists() else None)
-
-    def fit(
-        self, start: Path, steps: int, callbacks: list[Callback] | None = None, resume: Path | None = None
-    ) -> RadianceFieldArtifact:
-        """Tune ``start`` for some steps; without callbacks nothing is shown or written."""
-        options = self.options
-        trained = of_kind(read_checkpoint(start), RadianceFieldArtifact, "LSA tunes")
-        places = OccupancySampler(resolution=trained.sampler.occupied.shape[-1], n_steps=256)
-        module = LSAModule(
-            str(start),
-            scale_qp=options.scale_qp,
-            bias_qp=options.bias_qp,
-            tune_biases=options.tune_biases,
-            training_sampler=places if trained.field.deep else None,
-            optimizer=lambda parameters: torch.optim.Adam(parameters, lr=options.learning_rate),
-            scheduler=lambda o, n: StepDecay(o, n, every=options.n_iters, factor=options.learning_rate_decay),
-        )
-        module.hparams.clear()  # they hold functions, which no checkpoint should
-        log = RunLogger(self.folder.name, str(self.folder.parent), "") if callbacks else False
-        trainer = Trainer(
-            max_steps=steps,
-            devices=1,
-            logger=log,
-            callbacks=callbacks,
-            enable_checkpointing=bool(callbacks),
-            enable_progress_bar=bool(callbacks),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            limit_val_batches=_HELD_VIEWS if callbacks else 0,
-            log_every_n_steps=max(1, min(50, steps // 10)),
-        )
-        data = RayDataModule(self.reader, options.batch_size, steps_per_epoch=min(options.n_iters, steps))
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-        module.eval()
-        return module.trained
+        return tune(self.options, start, self.folder, self.steps, shown=True)
 
     def encode(self, trained: Artifact, path: Path) -> None:
         """Write a quantized field and its bare streams."""
         provenance = {"source": Path(self.options.ckpt).name, "qp": self.options.qp}
         write_bitstreams(encode_within(trained, self.options.target_bytes, provenance), path)
-
-
-def scene_reader(options: LSAOptions) -> SceneReader:
-    """The reader of a run's scene; some training views are held back from tuning."""
-    hold = _VAL_HOLD[options.dataset_type]
-    if options.dataset_type == "llff":
-        return LLFFReader(options.root, factor=options.downscale or 8, val_hold=hold)
-    return BlenderReader(options.root, downscale=options.downscale or 2, val_hold=hold)

@@ -61,6 +61,7 @@ class LSAOptions(NamedTuple):
     movie_frames: int
     movie_scale: float
     disparity: bool
+    processes: int = 1
 
 
 class StageResult(NamedTuple):

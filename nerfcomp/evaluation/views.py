@@ -163,6 +163,10 @@ class ThinnedReader(SceneReader):
         scene = self.reader.read(split)
         return scene if split == "train" else thinned(scene, self.stride)
 
+    def has(self, split: Split) -> bool:
+        """Whether a split has any views."""
+        return self.reader.has(split)
+
     def path(self, kind: PathKind, n_frames: int) -> Camera:
         """Cameras of a video, whole; see :meth:`SceneReader.path`."""
         return self.reader.path(kind, n_frames)

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from nerfcomp.artifacts.artifact import Artifact
+from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY, load_file, read_checkpoint
 from nerfcomp.artifacts.convention import continued
+from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.artifacts.nfc import read_nfc
-from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
-from nerfcomp.errors import CheckpointError
 from nerfcomp.exchange.nerf_pytorch import from_nerf_pytorch
 from nerfcomp.readers.nerf_pytorch import unpack_nerf_pytorch
 from nerfcomp.readers.scene import Scene
@@ -20,7 +19,7 @@ def load_start(
     scene: Scene,
     background: tuple[float, float, float],
     sampler: HierarchicalSampler | None = None,
-) -> RadianceFieldArtifact:
+) -> SceneArtifact:
     """Read a trained field to go on with on the views of ``scene``.
 
     Args:
@@ -33,10 +32,10 @@ def load_start(
         sampler: For files of nerf-pytorch and nerf_pl, which say nothing of it: number and spacing of samples.
 
     Returns:
-        Field, sampler and what the field is asked for from now on; `as_trained` makes views follow it.
+        The field, its sampler if it has one, and what it is asked for from now on; `as_trained` makes views follow it.
 
     Raises:
-        CheckpointError: A checkpoint that is missing, damaged or of another kind; a model without rays.
+        CheckpointError: A checkpoint that is missing, damaged or of another kind; a model that no camera sees.
         ContainerError: A ``.nfc`` file that is missing, damaged or not allowed.
         SceneError: The cameras of the scene do not fit the field, see `continued`.
     """
@@ -45,14 +44,5 @@ def load_start(
         if DESCRIPTION_KEY not in content:
             info = SceneInfo.from_scene(scene, background)
             return from_nerf_pytorch(unpack_nerf_pytorch(content, str(path)), info, sampler)
-    start = _with_rays(read_nfc(path) if Path(path).suffix == ".nfc" else read_checkpoint(path), path)
+    start = of_scene(read_nfc(path) if Path(path).suffix == ".nfc" else read_checkpoint(path), "Views show")
     return start.replace(scene=SceneInfo.from_scene(continued(scene, start.scene), background))
-
-
-def _with_rays(trained: Artifact, path: str | Path) -> RadianceFieldArtifact:
-    """Refuse models that are not rendered ray by ray."""
-    if not isinstance(trained, RadianceFieldArtifact):
-        raise CheckpointError(
-            f"{path} holds a {trained.kind}, which has no rays; give a NeRF or another radiance field."
-        )
-    return trained

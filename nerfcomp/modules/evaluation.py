@@ -41,6 +41,9 @@ class EvaluatedModule(FieldModule):
         """The field with all that rendering it needs."""
         raise TypeError(f"{type(self).__name__} has no field to evaluate.")
 
+    def prepare_tuning(self) -> None:
+        """Get ready to tune a field that is quantized and prepared; called once, see `LSAModule`."""
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the field, so that the weights can be used without this run's configuration."""
         super().on_save_checkpoint(checkpoint)

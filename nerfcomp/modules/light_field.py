@@ -77,6 +77,21 @@ class LightFieldModule(EvaluatedModule):
         self.student = field
         self.field = copy.deepcopy(field).requires_grad_(False)
 
+    def attach_hooks(self, *networks: nn.Module) -> None:
+        """Attach this stage's hooks; those of the average follow the student's instead of being trained."""
+        super().attach_hooks(*networks)
+        self._freeze_average()
+
+    def take_hooks(self, checkpoint: dict[str, Any], *networks: nn.Module) -> None:
+        """Hook networks as those of a checkpoint are; those of the average follow."""
+        super().take_hooks(checkpoint, *networks)
+        self._freeze_average()
+
+    def _freeze_average(self) -> None:
+        """Train nothing of the average; processes would wait for its gradients."""
+        assert self.field is not None
+        self.field.requires_grad_(False)
+
     def setup(self, stage: str) -> None:
         """Take the scene from the datamodule, or the weights from ``init_from``."""
         if stage != "fit":

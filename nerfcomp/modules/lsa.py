@@ -1,35 +1,40 @@
-"""Tuning what coarse quantization left: local scaling adaptation (LSA) of both networks at once."""
+"""Tuning what coarse quantization left: local scaling adaptation (LSA) of a whole field at once."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
 from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, side_qps
-from nerfcomp.artifacts.kinds import of_kind, rebuild
+from nerfcomp.artifacts.kinds import of_scene, rebuild
 from nerfcomp.artifacts.nfc import quantize_field
-from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.runs import is_there
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import LocalScaling, WeightHook, named_scales, plain_parameters
 from nerfcomp.errors import SettingsError
 from nerfcomp.exchange.loading import load_start
-from nerfcomp.fields import NeRFField
-from nerfcomp.geometry.rays import RayBatch
-from nerfcomp.modules.base import FieldModule, OptimizerFactory, SchedulerFactory
-from nerfcomp.modules.radiance_field import RadianceFieldModule
-from nerfcomp.modules.vanilla_nerf import VanillaNeRFModule
+from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
+from nerfcomp.modules.evaluation import EvaluatedModule
+from nerfcomp.modules.tuning import StepSettings, tuning_stage
 from nerfcomp.rate_control.allocator import Allocator
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 
+_STAGE = "stage."  # left out of checkpoints, which are those of the field's own stage
 
-class LSAModule(VanillaNeRFModule):
-    """Quantize a trained field, then tune one factor per output row of its linear layers, and its biases.
 
-    Everything else is frozen. Any field with linear layers will do; field and sampler come from ``init_from``. A
-    vanilla NeRF is tuned like it is trained, both networks at once (see `VanillaNeRFModule`), other fields by the error
-    of their colours. Weights that ``init_from`` has quantized already stay as they are.
+class LSAModule(EvaluatedModule):
+    """Quantize a trained field, then tune one factor per output row of its layers, and its biases.
+
+    Everything else is frozen. Any field of a scene will do; it comes from ``init_from`` with its sampler. What a step
+    is, its kind decides (`tuning_stage`): a vanilla NeRF is tuned like it is trained, both networks at once, a light
+    field on whole views or patches, other fields by the error of their colours. Weights that ``init_from`` has
+    quantized already stay as they are.
+
+    Attributes:
+        stage: The stage of the field's kind that says what a step is, once there is a field.
 
     Args:
         init_from: Checkpoint, ``.tar`` of nerf-pytorch or ``.nfc`` file to compress.
@@ -72,27 +77,32 @@ class LSAModule(VanillaNeRFModule):
         empty_weight: float = 0.01,
         empty_margin: float = 1.0,
     ) -> None:
-        nothing = cast(Any, None)
-        super().__init__(
-            nothing,
-            cast(Any, sampler),
-            training_sampler,
-            optimizer,
-            scheduler,
-            max_samples,
-            coarse_share,
-            empty_points,
-            empty_weight,
-            empty_margin,
-            init_from,
-            [LocalScaling()] if hooks is None else hooks,
-        )
+        super().__init__(optimizer, scheduler, init_from, [LocalScaling()] if hooks is None else hooks)
+        self.save_hyperparameters(ignore=["sampler", "training_sampler"])
         self.qp = qp
         self.uniform = uniform
         self.side = SideQP(scale_qp, bias_qp)
         self.tune_biases = tune_biases
         self.bias_rate = bias_rate
+        self.foreign_sampler = (sampler,)  # in a tuple, as it is no part of this module
+        self.settings = StepSettings(
+            training_sampler, max_samples, coarse_share, empty_points, empty_weight, empty_margin
+        )
         self.qps: dict[str, int] | None = None
+        self.stage: Any = None
+
+    @property
+    def field(self) -> nn.Module:
+        """The field that is tuned."""
+        return self.trained.field
+
+    @property
+    def trained(self) -> SceneArtifact:
+        """The field with its factors, and the QPs under which it is to be encoded."""
+        if self.stage is None:
+            raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
+        found: SceneArtifact = self.stage.trained
+        return found.replace(qp=self.qps)
 
     def setup(self, stage: str) -> None:
         """Take the views from the datamodule and the field from ``init_from``; quantize it when tuning begins.
@@ -100,34 +110,35 @@ class LSAModule(VanillaNeRFModule):
         A run that is resumed takes the field from its own checkpoint if ``init_from`` is gone.
         """
         self.resumed = False
-        self._take_scene()
-        if self.field is None:
+        if self.stage is None:
             if self.init_from is None:
                 raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
             if is_there(self.init_from):
                 self._start_from(self.init_from, stage == "fit")
 
     def _start_from(self, path: str, begins: bool) -> None:
-        """Take the field from ``init_from``."""
-        assert self.scene is not None
-        start = load_start(path, self.data.scene, self.scene.background, self.sampler)
-        self.follow(start.scene)
-        self._take_field(start, begins)
+        """Take the field from ``init_from``, and let the views follow it."""
+        red, green, blue = self._data.background.tolist()
+        start = load_start(path, self._data.scene, (red, green, blue), *self.foreign_sampler)
+        self._data.follow(start.scene)
+        self._take(start, begins)
 
-    def _take_field(self, start: RadianceFieldArtifact, begins: bool) -> None:
+    def _take(self, start: SceneArtifact, begins: bool) -> None:
         """Hook the weights, quantize them if tuning begins here, and freeze what is not tuned."""
         start = start.to(self.trainer.strategy.root_device)
         if not named_scales(start.field):
+            start = start.for_coding()
             for hook in self.hooks:
                 hook.attach(start.field)
         if begins:
             start = self._quantized(start)
-        self.field, self.sampler = cast(NeRFField, start.field.train()), cast(Any, start.sampler.train())
         self.qps = start.qp
-        for name, parameter in plain_parameters(self.field).items():
+        for name, parameter in plain_parameters(start.field).items():
             parameter.requires_grad_(self.tune_biases and parameter.dim() <= 1)
+        self.stage = tuning_stage(start, self.settings).train()
+        self.stage.trainer, self.stage.watch = self.trainer, self.watch
 
-    def _quantized(self, start: RadianceFieldArtifact) -> RadianceFieldArtifact:
+    def _quantized(self, start: SceneArtifact) -> SceneArtifact:
         """Quantize on rank zero; the others get its weights when they are wrapped, and its QPs here."""
         qps = start.qp
         if self.trainer.is_global_zero and qps is None:
@@ -137,26 +148,24 @@ class LSAModule(VanillaNeRFModule):
             qps = side_qps(coded_tensors(start.field), self.side) | qps
         return start.replace(qp=self.trainer.strategy.broadcast(qps))
 
-    @property
-    def trained(self) -> RadianceFieldArtifact:
-        """The field with its factors, and the QPs under which it is to be encoded."""
-        return super().trained.replace(qp=self.qps)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the weights as the field's own stage does."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["state_dict"] = {key.removeprefix(_STAGE): value for key, value in checkpoint["state_dict"].items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the QPs over, and the field where there is none yet."""
-        if self.field is None:
-            known = of_kind(rebuild(checkpoint[DESCRIPTION_KEY]), RadianceFieldArtifact, "LSA goes on with")
-            self._take_field(known, begins=False)
+        """Take over QPs, box and distances, and the field where there is none yet."""
         super().on_load_checkpoint(checkpoint)
+        if self.stage is None:
+            self._take(of_scene(rebuild(checkpoint[DESCRIPTION_KEY]), "LSA goes on with"), begins=False)
+        known = SceneInfo.from_json(checkpoint[DESCRIPTION_KEY]["scene"])
+        self._data.follow(known)
         self.qps = dict(checkpoint[DESCRIPTION_KEY]["qp"])
-
-    def on_fit_start(self) -> None:
-        """Begin as every stage does; the field is there."""
-        FieldModule.on_fit_start(self)
+        checkpoint["state_dict"] = {f"{_STAGE}{key}": value for key, value in checkpoint["state_dict"].items()}
 
     def make_optimizer(self) -> Optimizer:
         """Factors at the full rate, biases at their own."""
-        if self.field is None and self.init_from is not None:
+        if self.stage is None and self.init_from is not None:
             self._start_from(self.init_from, begins=True)  # which says that the file is missing
         biases = {parameter for parameter in plain_parameters(self.field).values() if parameter.requires_grad}
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad and p not in biases)
@@ -166,27 +175,32 @@ class LSAModule(VanillaNeRFModule):
         return optimizer
 
     def on_train_start(self) -> None:
-        """Find out where the quantized networks are empty; a resumed run knows."""
-        if self.resumed:
-            return
-        self.trained.prepare()
-        if self.training_sampler is None:
-            return
-        occupied = self.sampler.occupied[:1]
-        if self.training_sampler.occupied.shape != occupied.shape:
-            raise SettingsError(
-                f"training_sampler needs one cascade of resolution {occupied.shape[-1]}, as the field's sampler has."
-            )
-        self.training_sampler.grid.set_aabb(self.field.aabb)
-        self.training_sampler.set_occupied(occupied)
+        """Find out where the quantized field is empty; a resumed run knows."""
+        if not self.resumed:
+            self.trained.prepare()
+            self.stage.prepare_tuning()
 
-    def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
+    def on_validation_epoch_start(self) -> None:
+        """Find out what is empty, so that pictures take seconds."""
+        self.trained.prepare()
+
+    def on_test_epoch_start(self) -> None:
+        """Likewise."""
+        self.trained.prepare()
+
+    def step(self, batch: Any) -> dict[str, Tensor]:
+        """Named losses of one batch, with the figures that callbacks show."""
+        found: dict[str, Tensor] = self.stage.step(batch)
+        return found
+
+    def training_step(self, batch: Any) -> dict[str, Tensor]:
         """One step; what is empty stays so."""
         out = self.step(batch)
         self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)
         return out
 
-    def step(self, batch: RayBatch) -> dict[str, Tensor]:
-        """Named losses of one batch of rays, with the figures that callbacks show."""
-        return super().step(batch) if self.field.deep else RadianceFieldModule.step(self, batch)
+    @property
+    def _data(self) -> Any:
+        """The datamodule."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.compression import WeightHook
+from nerfcomp.errors import SettingsError
 from nerfcomp.fields import NeRFField
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
@@ -88,6 +89,22 @@ class VanillaNeRFModule(RadianceFieldModule):
         super().show_views(scene)
         if self.training_sampler is not None:
             self.training_sampler.prepare(scene.aabb, scene.camera, scene.ndc, opacities(scene))
+
+    def prepare_tuning(self) -> None:
+        """Take from the networks what is empty.
+
+        Raises:
+            SettingsError: The grids do not fit.
+        """
+        if self.training_sampler is None:
+            return
+        occupied = self.sampler.occupied[:1]
+        if self.training_sampler.occupied.shape != occupied.shape:
+            raise SettingsError(
+                f"training_sampler needs one cascade of resolution {occupied.shape[-1]}, as the field's sampler has."
+            )
+        self.training_sampler.grid.set_aabb(self.field.aabb)
+        self.training_sampler.set_occupied(occupied)
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""

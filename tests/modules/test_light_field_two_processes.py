@@ -14,15 +14,18 @@ from tests.student import write_configs
 
 pytestmark = pytest.mark.slow
 
-CALLBACKS = "[{class_path: tests.modules.rank_dump.RankDump, init_args: {folder: %s}}]"
+CALLBACKS = "[%s{class_path: tests.modules.rank_dump.RankDump, init_args: {folder: %s}}]"
+PRUNING = "{class_path: PruningRounds, init_args: {rounds: 3, amount: 0.4, views: 1}}, "
 
 
-def distil(config: Path, folder: Path, repository: Path, devices: int, batch: int) -> list[dict[str, Any]]:
+def distil(
+    config: Path, folder: Path, repository: Path, devices: int, batch: int, callbacks: str = "", *more: str
+) -> list[dict[str, Any]]:
     """Train in ``devices`` processes; what each of them saw."""
     folder.mkdir()
     options = [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
     options += ["--trainer.max_steps=12", "--trainer.logger=false", "--trainer.enable_checkpointing=false"]
-    options += [f"--trainer.callbacks={CALLBACKS % folder}", f"--data.init_args.batch_size={batch}"]
+    options += [f"--trainer.callbacks={CALLBACKS % (callbacks, folder)}", f"--data.init_args.batch_size={batch}", *more]
     command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config), *options]
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, cwd=folder, env=environment, check=True, timeout=280, stdin=subprocess.DEVNULL)
@@ -47,3 +50,18 @@ def test_two_processes_distil_as_one(config: Path, tmp_path: Path, repository: P
     assert all(0 < loss < 1 for loss in together)
     assert all(a != b for a, b in zip(first["losses"], second["losses"]))  # they saw different views
     assert together == pytest.approx(alone["losses"], rel=2e-3)
+
+
+def test_two_processes_prune_as_one(config: Path, tmp_path: Path, repository: Path) -> None:
+    hooks = "--model.init_args.hooks=[nerfcomp.compression.LocalScaling]"
+    first, second = distil(config, tmp_path / "two", repository, 2, 1, PRUNING, hooks)
+    (alone,) = distil(config, tmp_path / "one", repository, 1, 2, PRUNING, hooks)
+    assert first["state"].keys() == second["state"].keys() == alone["state"].keys()
+    masks = [name for name in first["state"] if name.endswith(".keep")]
+    assert len(masks) == 2 * 10 and sum(int((~first["state"][name]).sum()) for name in masks) > 1000
+    for name, value in first["state"].items():
+        assert torch.allclose(value.float(), second["state"][name].float(), atol=1e-6), name
+    differ = sum(int((first["state"][name] ^ alone["state"][name]).sum()) for name in masks)
+    assert differ <= 4  # magnitudes that are equal to a few digits may change places
+    scales = [name for name in first["state"] if name.endswith(".scale")]
+    assert len(scales) == 2 * 8 and all(bool((first["state"][name] != 1).any()) for name in scales)

@@ -10,14 +10,17 @@ from lightning import Trainer
 
 from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.nfc import decode_artifact, fp32_bytes
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import LocalScaling, named_scales, plain_parameters
-from nerfcomp.datamodules import RayDataModule
+from nerfcomp.datamodules import RayDataModule, ViewDataModule
 from nerfcomp.errors import CheckpointError
 from nerfcomp.evaluation.report import mean_result
 from nerfcomp.evaluation.views import evaluate_views
 from nerfcomp.exchange.nerf_pytorch import to_nerf_pytorch
+from nerfcomp.geometry.cameras import select_views
 from nerfcomp.geometry.rays import image_rays
 from nerfcomp.modules import LSAModule
 from nerfcomp.optim import StepDecay
@@ -25,6 +28,7 @@ from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import ProceduralReader, Scene, Split
 from nerfcomp.readers.nerf_pytorch import write_nerf_pytorch
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
+from tests.fields.test_light_field import shaken
 from tests.modules.tiny_fields import data, quiet_fit, save, tiny_ngp, tiny_pair
 
 pytestmark = pytest.mark.slow
@@ -67,9 +71,10 @@ def test_weights_are_those_of_the_decoded_file(pair: Path, tmp_path: Path) -> No
     container = encode_for(module.trained, RateTarget())
     decoded = decode_artifact(container, trust=True)
     rays = next(iter(data().val_dataloader())).rays
-    assert (
-        of_kind(decoded, RadianceFieldArtifact, "test").render(rays).rgb - module.trained.render(rays).rgb
-    ).abs().max() < 0.02
+    expected, found = (
+        of_kind(one, RadianceFieldArtifact, "test").render(rays).rgb for one in (module.trained, decoded)
+    )
+    assert (found - expected).abs().max() < 0.02
     assert fp32_bytes(decoded) == fp32_bytes(module.trained)
 
 
@@ -148,7 +153,7 @@ def test_samples_of_tuning_lie_where_the_networks_have_something(pair: Path, tmp
     sampler = OccupancySampler(resolution=8, n_steps=16)
     module = LSAModule(str(pair), qp=-16, uniform=True, training_sampler=sampler)
     tune(module, tmp_path, steps=2)
-    assert torch.equal(sampler.occupied, module.sampler.occupied[:1])
+    assert torch.equal(sampler.occupied, module.stage.sampler.occupied[:1])
     with pytest.raises(ValueError, match="resolution 8"):
         tune(LSAModule(str(pair), uniform=True, training_sampler=OccupancySampler(resolution=16)), tmp_path, 1)
 
@@ -163,6 +168,24 @@ def test_a_file_of_nerf_pytorch_is_tuned_like_a_checkpoint(pair: Path, tmp_path:
         tune(module, tmp_path, steps=1)
     for name, value in plain_parameters(theirs.field).items():
         assert value.dim() == 1 or torch.equal(value, plain_parameters(ours.field)[name])
+
+
+def test_a_student_is_tuned_on_views(tmp_path: Path) -> None:
+    reader = ProceduralReader(image_size=12, n_train=2, n_val=1, n_test=1, supersampling=1)
+    info = SceneInfo.from_scene(reader.read("train"))
+    write_checkpoint(LightFieldArtifact(field=shaken(), scene=info), tmp_path / "student.ckpt")
+    module = LSAModule(str(tmp_path / "student.ckpt"), qp=-16, optimizer=lambda p: torch.optim.Adam(p, lr=1e-2))
+    trainer = tune(module, tmp_path, steps=3, datamodule=ViewDataModule(reader, batch_size=1))
+    trainer.save_checkpoint(tmp_path / "tuned.ckpt")
+    tuned = read_checkpoint(tmp_path / "tuned.ckpt")
+    scales = named_scales(tuned.field)
+    assert len(scales) > 5 and any(bool((scale != 1).any()) for scale in scales.values())
+    decoded = of_kind(decode_artifact(encode_for(tuned, RateTarget()), trust=True), LightFieldArtifact, "test")
+    view = select_views(info.camera, [0])
+    assert (decoded.draw(view).rgb - module.trained.draw(view).rgb).abs().max() < 0.05
+    weights = plain_parameters(decoded.field)
+    folded = plain_parameters(LightFieldArtifact(field=shaken(), scene=info).for_coding().field)
+    assert weights.keys() == folded.keys()
 
 
 def test_scales_that_are_there_already_stay(ngp: Path, tmp_path: Path) -> None:

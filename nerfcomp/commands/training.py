@@ -1,0 +1,74 @@
+"""Running a training stage as ``train.py`` does, for it and for commands that train.
+
+``python -m nerfcomp.commands.training fit --config FILE`` is ``train.py`` for programs that start processes.
+"""
+
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nerfcomp.errors import NerfcompError
+from nerfcomp.process import prepare_process
+
+if TYPE_CHECKING:
+    from nerfcomp.callbacks import RunCLI
+
+_ROOMS = ("callbacks", "datamodules", "fields", "modules", "optim", "readers", "rendering")
+
+
+def load_classes() -> None:
+    """Load all classes that YAML names shortly."""
+    for name in _ROOMS:
+        importlib.import_module(f"nerfcomp.{name}")
+
+
+def run_cli(args: Sequence[str], run: bool = True) -> "RunCLI":
+    """Parse, build and, if asked to, run.
+
+    Args:
+        args: Command line without the program's name.
+        run: With a subcommand in front of ``args``; otherwise only build what the arguments name.
+    """
+    load_classes()
+    from lightning import LightningDataModule
+
+    from nerfcomp import callbacks, modules
+    from nerfcomp.commands.configurations import with_included
+
+    warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # readers say that no view validates
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    return callbacks.RunCLI(
+        modules.FieldModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        seed_everything_default=0,
+        save_config_callback=callbacks.RunFolder,
+        args=with_included(args),
+        run=run,
+    )
+
+
+def run_program(args: Sequence[str]) -> None:
+    """Run a command line in a process of its own; what a user can mend ends in a sentence."""
+    load_classes()  # numpy asks how small numbers can be when it is loaded
+    import torch
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
+    try:
+        run_cli(args)
+    except NerfcompError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    prepare_process()  # before torch is loaded
+    run_program(sys.argv[1:])
