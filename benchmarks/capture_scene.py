@@ -81,10 +81,11 @@ class CaptureReader(ProceduralReader):
     Args:
         place: Which of them.
         views: How many pictures are taken.
+        supersampling: Rays per pixel and axis.
     """
 
-    def __init__(self, place: Place = "garden", views: int = 50) -> None:
-        super().__init__(supersampling=2)
+    def __init__(self, place: Place = "garden", views: int = 50, supersampling: int = 2) -> None:
+        super().__init__(supersampling=supersampling)
         self.place = place
         self.views = views
         self.solids = (*self.solids, *(garden() if place == "garden" else room()))
@@ -137,9 +138,10 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("--place", choices=("garden", "room"), default="garden")
     parser.add_argument("--views", type=int, default=50)
+    parser.add_argument("--supersampling", type=int, default=2, help="rays per pixel and axis; 1 takes two minutes")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    write_capture(options.root, CaptureReader(options.place, options.views))
+    write_capture(options.root, CaptureReader(options.place, options.views, options.supersampling))
 
 
 if __name__ == "__main__":
