@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple, get_args
 
 from nerfcomp.errors import ContainerError
 from nerfcomp.limits import check_plain
@@ -92,7 +93,8 @@ def checked_class(description: Description, allowed: Mapping[str, type]) -> type
         if key not in known:
             raise ContainerError(f"The file gives {cls.__name__} the unknown argument {key!r}; it takes {list(known)}.")
         expected = known[key].annotation
-        if isinstance(expected, type) and type(value) is not expected:
-            found = str(value)[:80]
-            raise ContainerError(f"The file gives {key}={found!r}; {cls.__name__} needs {expected.__name__} there.")
+        kinds = get_args(expected) if isinstance(expected, UnionType) else (expected,)
+        if all(isinstance(kind, type) for kind in kinds) and type(value) not in kinds:
+            found, wanted = str(value)[:80], " or ".join(kind.__name__ for kind in kinds)
+            raise ContainerError(f"The file gives {key}={found!r}; {cls.__name__} needs {wanted} there.")
     return cls

@@ -52,6 +52,9 @@ class Field(nn.Module):
         """Most numbers that a picture of so many pixels needs at a time; 0 where pictures are drawn in parts."""
         return 0
 
+    def set_cascades(self, cascades: int) -> None:
+        """Take over the number of nested cubes of the scene, where a field has them and was not told otherwise."""
+
     def to_unit(self, x: Tensor) -> Tensor:
         """Map positions (M, 3) from the cube to [0, 1]^3; positions outside are clamped to its faces."""
         return ((x - self.aabb[0]) / (self.aabb[1] - self.aabb[0])).clamp(0.0, 1.0)

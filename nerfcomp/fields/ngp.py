@@ -13,6 +13,8 @@ from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.tcnn import TcnnTwin
 from nerfcomp.kernels.hash_grid import Backend
 
+_FINEST = 1024  # cells across the innermost cube
+
 
 class NGPField(RadianceField):
     """Hash grid and two small MLPs.
@@ -25,13 +27,15 @@ class NGPField(RadianceField):
         features: Features per entry.
         log2_table_size: Largest table, as a power of two.
         base_resolution: Cells across the cube on the coarsest level.
-        finest_resolution: Cells across the cube on the finest level (2048 times the scale in ngp_pl).
+        finest_resolution: Cells across the cube on the finest level; when absent 1024 across the innermost nested cube,
+            which is 2048 times the scale in ngp_pl.
         hidden_width: Width of the hidden layers of both MLPs.
         density_hidden_layers: Hidden layers of the density MLP.
         rgb_hidden_layers: Hidden layers of the colour MLP.
         geometry_features: Outputs of the density MLP.
         sh_degree: Degree of the spherical harmonics, 1 to 4.
-        cascades: Nested cubes of the scene; the cube is ``2 ** (cascades - 1)`` units wide.
+        cascades: Nested cubes of the scene; the cube is ``2 ** (cascades - 1)`` units wide. When absent, those of the
+            scene that it is trained on.
         rounding: How the growth per level is rounded: ``float32`` or ``float64`` (tiny-cuda-nn built either way).
         backend: Kernel that reads the grid: ``auto``, ``torch`` or ``numba``; or ``tcnn``, which runs the networks too,
             in half precision, where tinycudann can be imported.
@@ -47,13 +51,13 @@ class NGPField(RadianceField):
         features: int = 2,
         log2_table_size: int = 19,
         base_resolution: int = 16,
-        finest_resolution: int = 1024,
+        finest_resolution: int | None = None,
         hidden_width: int = 64,
         density_hidden_layers: int = 1,
         rgb_hidden_layers: int = 2,
         geometry_features: int = 16,
         sh_degree: int = 4,
-        cascades: int = 1,
+        cascades: int | None = None,
         rounding: Literal["float32", "float64"] = "float32",
         backend: Literal["auto", "torch", "numba", "tcnn"] = "auto",
     ) -> None:
@@ -65,15 +69,30 @@ class NGPField(RadianceField):
         require_between(1, 256, geometry_features=geometry_features)
         require_between(1, 8, cascades=cascades)
         self.arguments = own_arguments(locals(), "backend")
-        self.cascades = cascades
-        reader: Backend = "auto" if backend == "tcnn" else backend
-        self.grid = HashGrid(levels, features, log2_table_size, base_resolution, finest_resolution, rounding, reader)
+        self._told = cascades, finest_resolution
+        self._reader: Backend = "auto" if backend == "tcnn" else backend
+        self._twin: TcnnTwin | None = None
+        self.set_cascades(1)
         self.directions = SphericalHarmonics(sh_degree)
         hidden = [hidden_width] * density_hidden_layers
         self.density_mlp = MLP([levels * features, *hidden, geometry_features])
         hidden = [hidden_width] * rgb_hidden_layers
         self.rgb_mlp = MLP([sh_degree**2 + geometry_features, *hidden, 3], [sh_degree**2, geometry_features])
-        self._twin = TcnnTwin(self.arguments) if backend == "tcnn" else None
+        if backend == "tcnn":
+            self._twin = TcnnTwin(self.arguments)
+
+    def set_cascades(self, cascades: int) -> None:
+        """Take over the scene's number of nested cubes, with a new grid if its resolution follows from them."""
+        own, finest = self._told
+        self.cascades = own or cascades
+        resolution = finest or _FINEST * 2 ** (self.cascades - 1)
+        if not hasattr(self, "grid") or resolution != self.arguments["finest_resolution"]:
+            named = (self.arguments[key] for key in ("levels", "features", "log2_table_size", "base_resolution"))
+            grid = HashGrid(*named, resolution, self.arguments["rounding"], self._reader)
+            self.grid = grid.to(self.aabb.device)
+        self.arguments |= {"cascades": self.cascades, "finest_resolution": resolution}
+        if self._twin is not None:
+            self._twin = TcnnTwin(self.arguments)
 
     @property
     def unit(self) -> Tensor:

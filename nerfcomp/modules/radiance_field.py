@@ -11,6 +11,7 @@ from nerfcomp.artifacts.convention import continued
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook, load_plain
 from nerfcomp.fields import RadianceField
@@ -76,6 +77,7 @@ class RadianceFieldModule(EvaluatedModule):
         """Take cameras and box from the datamodule; what a checkpoint or ``init_from`` says of the box comes later."""
         self.resumed = False
         self._take_scene()
+        self.take_cascades(self._known_cascades() if stage == "fit" else self.data.scene.cascades)
         if stage == "fit" and self.init_from is None:
             self.field.set_aabb(self.data.scene.aabb)
             self.show_views(self.data.scene)
@@ -96,10 +98,22 @@ class RadianceFieldModule(EvaluatedModule):
         load_plain(self.field, start.without_hooks().field.state_dict())
         self.sampler.load_state_dict(start.sampler.state_dict())
 
+    def take_cascades(self, cascades: int) -> None:
+        """Let field and sampler have as many nested cubes as the scene needs, unless they were told otherwise."""
+        self.field.set_cascades(cascades)
+        self.sampler.set_cascades(cascades)
+
+    def _known_cascades(self) -> int:
+        """Nested cubes of the stage before, if this one goes on from it, else of the scene."""
+        if self.init_from is None or not is_there(self.init_from):
+            return int(self.data.scene.cascades)
+        return int(read_artifact(self.init_from).field.arguments.get("cascades", 1))
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Hook weights and show views as the checkpoint's field was trained; no ``init_from`` is needed any more."""
         super().on_load_checkpoint(checkpoint)
         if DESCRIPTION_KEY in checkpoint:
+            self.take_cascades(checkpoint[DESCRIPTION_KEY]["field"]["init_args"].get("cascades", 1))
             self.take_hooks(checkpoint, self.field)
         if DESCRIPTION_KEY in checkpoint and self.scene is not None:
             self.follow(SceneInfo.from_json(checkpoint[DESCRIPTION_KEY]["scene"]))

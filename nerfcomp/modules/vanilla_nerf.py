@@ -77,12 +77,25 @@ class VanillaNeRFModule(RadianceFieldModule):
             raise ValueError(f"coarse_share must lie in (0, 1], got {coarse_share}.")
         self.training_sampler = training_sampler
         self.memory: SurfaceMemory | None = None
-        if training_sampler is not None:
-            self.memory = SurfaceMemory(training_sampler.grid.resolution, training_sampler.grid.cascades)
+        self._remember_nothing()
         self.coarse_share = coarse_share
         self.empty_points = empty_points
         self.empty_weight = empty_weight
         self.empty_margin = empty_margin
+
+    def _remember_nothing(self) -> None:
+        """Begin anew with the surfaces that were met, on the grid of ``training_sampler``."""
+        if self.training_sampler is not None:
+            grid = self.training_sampler.grid
+            self.memory = SurfaceMemory(grid.resolution, grid.cascades).to(grid.occupied.device)
+
+    def take_cascades(self, cascades: int) -> None:
+        """Let the sampler of training have as many nested cubes as the scene needs, too."""
+        super().take_cascades(cascades)
+        if self.training_sampler is not None:
+            self.training_sampler.set_cascades(cascades)
+            if self.memory is not None and self.memory.cascades != self.training_sampler.grid.cascades:
+                self._remember_nothing()
 
     def show_views(self, scene: Scene) -> None:
         """Show the training views to both samplers before training."""

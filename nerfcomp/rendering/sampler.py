@@ -13,6 +13,7 @@ from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 from nerfcomp.rendering.visibility import AlphaFunction
 
 _PORTION = 32  # a ray that hits a surface sees some twenty samples of it
+_CONE = 1 / 256  # of scenes seen from inside, as in instant-ngp
 
 
 class Sampler(nn.Module):
@@ -57,6 +58,9 @@ class Sampler(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} does not place samples.")
 
+    def set_cascades(self, cascades: int) -> None:
+        """Take over the number of nested cubes of the scene, unless told otherwise, and forget the scene of before."""
+
     def prepare(
         self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
     ) -> None:
@@ -99,9 +103,10 @@ class OccupancySampler(Sampler):
 
     Args:
         resolution: Cells of the grid along an axis.
-        cascades: Number of nested cubes, each half the size of the next.
+        cascades: Number of nested cubes, each half the size of the next; when absent, that of the scene.
         n_steps: Steps across the diagonal of the innermost cube.
-        cone_angle: Growth of a step per unit of distance: 0 for objects, 1/256 for scenes seen from inside.
+        cone_angle: Growth of a step per unit of distance; when absent 0 for one cube, as objects need it, and 1/256 for
+            several, which are seen from inside.
         max_samples: Most samples per ray.
         update_every: Training steps between updates of the grid.
         warmup_steps: Training steps during which an update refreshes all cells of the grid.
@@ -118,9 +123,9 @@ class OccupancySampler(Sampler):
     def __init__(
         self,
         resolution: int = 128,
-        cascades: int = 1,
+        cascades: int | None = None,
         n_steps: int = 1024,
-        cone_angle: float = 0.0,
+        cone_angle: float | None = None,
         max_samples: int = 1024,
         update_every: int = 16,
         warmup_steps: int = 256,
@@ -133,16 +138,22 @@ class OccupancySampler(Sampler):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        if not (1 <= n_steps <= 2**16 and 1 <= max_samples <= 2**16 and update_every >= 1 and 0.0 <= cone_angle <= 1.0):
+        if not (
+            1 <= n_steps <= 2**16
+            and 1 <= max_samples <= 2**16
+            and update_every >= 1
+            and 0.0 <= (cone_angle or 0.0) <= 1.0
+        ):
             raise ValueError(
                 f"Cannot march with n_steps={n_steps}, max_samples={max_samples}, update_every={update_every}, "
                 f"cone_angle={cone_angle}. Allowed: 1 to 65536 steps and samples, update_every from 1, angles 0 to 1."
             )
         keep = ("resolution", "cascades", "n_steps", "cone_angle", "max_samples", "opacity_threshold")
         self.arguments = {key: value for key, value in locals().items() if key in keep}
-        self.grid = OccupancyGrid(resolution, cascades, decay, warmup_steps // update_every, opacity_threshold, seed)
+        self._told = cascades, cone_angle
+        self._grid = resolution, (decay, warmup_steps // update_every, opacity_threshold, seed)
+        self.set_cascades(1)
         self.n_steps = n_steps
-        self.cone_angle = cone_angle
         self.max_samples = max_samples
         self.update_every = update_every
         self.cells_per_update = cells_per_update
@@ -156,6 +167,16 @@ class OccupancySampler(Sampler):
     def occupied(self) -> Tensor:
         """(C, R, R, R) bool."""
         return self.grid.occupied
+
+    def set_cascades(self, cascades: int) -> None:
+        """Take over the scene's number of nested cubes with a grid that knows nothing yet; see the base class."""
+        own, cone_angle = self._told
+        cascades = own or cascades
+        if not hasattr(self, "grid") or cascades != self.grid.cascades:
+            resolution, others = self._grid
+            self.grid = OccupancyGrid(resolution, cascades, *others)
+        self.cone_angle = cone_angle if cone_angle is not None else (0.0 if cascades == 1 else _CONE)
+        self.arguments |= {"cascades": cascades, "cone_angle": self.cone_angle}
 
     @property
     def step_size(self) -> float:

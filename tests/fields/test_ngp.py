@@ -41,6 +41,16 @@ def test_cascades_shrink_the_unit() -> None:
     torch.testing.assert_close(wide.density(x), 4 * field.density(x))
 
 
+def test_the_grid_follows_the_cubes_unless_told() -> None:
+    field, told = small_field(), small_field(cascades=2, finest_resolution=64)
+    names = {name for name, _ in field.named_parameters()}
+    for module in (field, told):
+        module.set_cascades(4)
+    assert field.arguments["cascades"] == 4 and {name for name, _ in field.named_parameters()} == names
+    assert told.arguments["cascades"] == 2 and told.arguments["finest_resolution"] == 64
+    assert max(NGPField(cascades=3).grid.geometry.resolutions) == pytest.approx(4096, abs=2)
+
+
 def test_shade_agrees_with_the_formula() -> None:
     field = small_field()
     x, d, dt = torch.rand(7, 3), nn.functional.normalize(torch.randn(7, 3), dim=1), torch.rand(7)

@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerfcomp.artifacts.checkpoint import write_checkpoint
+from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.nfc import decode_artifact, encode_artifact, uniform_allocation
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.datamodules import RayDataModule
 from nerfcomp.errors import SceneError
+from nerfcomp.fields import NeRFField, NGPField
 from nerfcomp.geometry.rays import RayBatch, Rays, image_rays
-from nerfcomp.modules import RadianceFieldModule
-from nerfcomp.readers import BlenderReader
+from nerfcomp.modules import RadianceFieldModule, VanillaNeRFModule
+from nerfcomp.readers import BlenderReader, ProceduralReader, Scene, Split
+from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 from tests.modules.tiny_fields import quiet_fit, tiny_ngp
 from tests.readers.builders import write_blender
 
@@ -95,3 +97,48 @@ def test_a_checkpoint_is_tested_as_it_was_trained(start: Path, tmp_path: Path) -
     scene = views.split("test")
     assert (scene.near, scene.far, scene.pixel_centers) == (2.5, 5.5, False)
     assert tested.trained.scene.aabb == BOX and torch.equal(tested.field.aabb, torch.tensor(BOX))
+
+
+class Nested(ProceduralReader):
+    """A scene of three nested cubes."""
+
+    def __init__(self) -> None:
+        super().__init__(image_size=12, n_train=3, n_val=1, n_test=1, supersampling=1)
+
+    def read(self, split: Split) -> Scene:
+        return super().read(split)._replace(cascades=3, has_alpha=False)
+
+
+def nested(told: bool = False, init_from: Path | None = None) -> RadianceFieldModule:
+    field = NGPField(levels=2, log2_table_size=9, hidden_width=16, cascades=1 if told else None)
+    sampler = OccupancySampler(resolution=8, n_steps=32, cascades=1 if told else None)
+    return RadianceFieldModule(field, sampler, init_from=None if init_from is None else str(init_from))
+
+
+def test_field_and_sampler_take_the_nested_cubes_of_the_scene(tmp_path: Path) -> None:
+    first = nested()
+    quiet_fit(first, RayDataModule(Nested(), batch_size=64), tmp_path, 2).save_checkpoint(tmp_path / "first.ckpt")
+    known = of_kind(read_checkpoint(tmp_path / "first.ckpt"), RadianceFieldArtifact, "test")
+    assert known.field.arguments["cascades"] == 3 and known.field.arguments["finest_resolution"] == 4096
+    assert known.sampler.occupied.shape == (3, 8, 8, 8) and known.sampler.arguments["cone_angle"] == 1 / 256
+    resumed, next_stage = nested(), nested(init_from=tmp_path / "first.ckpt")
+    quiet_fit(resumed, RayDataModule(Nested(), batch_size=64), tmp_path, 3, tmp_path / "first.ckpt")
+    single = ProceduralReader(image_size=12, n_train=3, n_val=1, n_test=1, supersampling=1)
+    quiet_fit(next_stage, RayDataModule(single, batch_size=64), tmp_path, 1)
+    for module in (resumed, next_stage):
+        assert module.field.arguments == known.field.arguments and module.sampler.arguments == known.sampler.arguments
+
+
+def test_what_was_told_wins_over_the_scene(tmp_path: Path) -> None:
+    told = nested(told=True)
+    quiet_fit(told, RayDataModule(Nested(), batch_size=64), tmp_path, 1)
+    assert told.field.arguments["cascades"] == 1 and told.field.arguments["finest_resolution"] == 1024
+    assert told.sampler.occupied.shape == (1, 8, 8, 8) and told.sampler.arguments["cone_angle"] == 0.0
+
+
+def test_the_sampler_of_training_a_nerf_takes_them_too(tmp_path: Path) -> None:
+    field = NeRFField(depth=2, width=8, skips=[0], position_frequencies=2, direction_frequencies=1)
+    places = OccupancySampler(resolution=8, n_steps=16)
+    module = VanillaNeRFModule(field, HierarchicalSampler(4, 4, resolution=8), places, init_from=None)
+    quiet_fit(module, RayDataModule(Nested(), batch_size=64), tmp_path, 2)
+    assert places.occupied.shape == (3, 8, 8, 8) and module.memory is not None and module.memory.cascades == 3
