@@ -56,6 +56,7 @@ def _cells(sampler: Description) -> int:
     """Cells of a sampler's grid."""
     known = inspect.signature(sampler_class(sampler)).parameters
     values = {name: sampler.init_args.get(name, known[name].default) for name in ("cascades", "resolution")}
+    values["cascades"] = values["cascades"] or 1  # of a sampler that has not been told
     return _whole(values, "cascades") * _whole(values, "resolution") ** 3
 
 

@@ -87,8 +87,10 @@ class NGPField(RadianceField):
         self.cascades = own or cascades
         resolution = finest or _FINEST * 2 ** (self.cascades - 1)
         if not hasattr(self, "grid") or resolution != self.arguments["finest_resolution"]:
-            named = (self.arguments[key] for key in ("levels", "features", "log2_table_size", "base_resolution"))
-            grid = HashGrid(*named, resolution, self.arguments["rounding"], self._reader)
+            known = self.arguments
+            levels, features, rows = (known[key] for key in ("levels", "features", "log2_table_size"))
+            base, rounding = known["base_resolution"], known["rounding"]
+            grid = HashGrid(levels, features, rows, base, resolution, rounding, self._reader)
             self.grid = grid.to(self.aabb.device)
         self.arguments |= {"cascades": self.cascades, "finest_resolution": resolution}
         if self._twin is not None:

@@ -120,6 +120,8 @@ class OccupancySampler(Sampler):
         backend: Kernel that marches: ``auto``, ``numba`` or ``torch``.
     """
 
+    grid: OccupancyGrid
+
     def __init__(
         self,
         resolution: int = 128,
