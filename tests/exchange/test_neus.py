@@ -75,6 +75,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_an_imported_surface_is_drawn_and_has_its_mesh(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ball = NeuSField(sdf_hidden_layers=3, hidden_width=64, skip=2, rgb_hidden_layers=1)
+    ball.set_aabb(torch.tensor([[-1.0] * 3, [1.0] * 3]))
     ball.set_sharpness(6.0)
     stored: dict[str, Any] = {name: {} for name in ("sdf_network_fine", "color_network_fine")}
     for name, value in ball.state_dict().items():
