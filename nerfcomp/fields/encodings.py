@@ -5,7 +5,8 @@ from typing import cast, get_args
 import torch
 from torch import Tensor, nn
 
-from nerfcomp.kernels.hash_grid import Backend, Rounding, grid_geometry, hash_encode
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.hash_grid import Rounding, grid_geometry, hash_encode
 
 
 class GridLevel(nn.Module):

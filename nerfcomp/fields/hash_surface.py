@@ -15,7 +15,8 @@ from nerfcomp.fields.activations import color_activation
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.surface import Geometry, SurfaceField
-from nerfcomp.kernels.hash_grid import Backend, GridGeometry, hash_encode
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.hash_grid import GridGeometry, hash_encode
 from nerfcomp.kernels.softplus import softplus
 
 _BETA = 100.0
@@ -39,7 +40,7 @@ class HashSurfaceField(SurfaceField):
         sphere_radius: Radius of the initial surface, in half widths of the cube.
         active_levels: Levels in use; all when absent.
         annealed: See `SurfaceField`.
-        backend: Kernel that reads the grid: ``auto``, ``torch`` or ``numba``.
+        backend: Kernel that reads the grid: ``auto``, ``torch``, ``numba`` or ``triton``.
 
     Raises:
         ValueError: An argument outside its range.

@@ -11,7 +11,7 @@ from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.tcnn import TcnnTwin
-from nerfcomp.kernels.hash_grid import Backend
+from nerfcomp.kernels.backends import Backend
 
 _FINEST = 1024  # cells across the innermost cube
 
@@ -37,8 +37,8 @@ class NGPField(RadianceField):
         cascades: Nested cubes of the scene; the cube is ``2 ** (cascades - 1)`` units wide. When absent, those of the
             scene that it is trained on.
         rounding: How the growth per level is rounded: ``float32`` or ``float64`` (tiny-cuda-nn built either way).
-        backend: Kernel that reads the grid: ``auto``, ``torch`` or ``numba``; or ``tcnn``, which runs the networks too,
-            in half precision, where tinycudann can be imported.
+        backend: Kernel that reads the grid: ``auto``, ``torch``, ``numba`` or ``triton``, which also runs the networks;
+            or ``tcnn``, which runs all in half precision, where tinycudann can be imported.
 
     Raises:
         ValueError: An argument outside its range, or one that the backend does not take.
@@ -59,7 +59,7 @@ class NGPField(RadianceField):
         sh_degree: int = 4,
         cascades: int | None = None,
         rounding: Literal["float32", "float64"] = "float32",
-        backend: Literal["auto", "torch", "numba", "tcnn"] = "auto",
+        backend: Literal["auto", "torch", "numba", "triton", "tcnn"] = "auto",
     ) -> None:
         super().__init__()
         require_between(1, 64, levels=levels)

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nerfcomp.geometry.cameras import Camera
-from nerfcomp.kernels.march import Bricks, pack_bricks
+from nerfcomp.kernels.march.bricks import Bricks, pack_bricks
 from nerfcomp.kernels.seen_cells import seen_cells
 from nerfcomp.kernels.silhouette_cells import silhouette_cells
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import Rays
-from nerfcomp.kernels.march import Backend, Samples, march
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.march import Samples, march
 from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 from nerfcomp.rendering.visibility import AlphaFunction
 
@@ -117,7 +118,7 @@ class OccupancySampler(Sampler):
         coarse_until: Training step up to which training marches in steps of twice the length: a young field is too
             smooth to need finer ones, and twice the rays fit in the same number of samples.
         seed: Seed of the grid's random places.
-        backend: Kernel that marches: ``auto``, ``numba`` or ``torch``.
+        backend: Kernel that marches: ``auto``, ``numba``, ``torch`` or ``triton``.
     """
 
     grid: OccupancyGrid

@@ -7,13 +7,29 @@ import torch
 from torch import Tensor
 
 from nerfcomp.kernels.adam import AdamStep, adam_step, adam_step_torch
+from tests.kernels.twins import TRITON, place
 
 NUMBERS = AdamStep(lr=0.03, beta1=0.9, beta2=0.99, eps=1e-10, weight_decay=0.01, step=3)
-STEPS = [adam_step, adam_step_torch]
 
 
 State = tuple[Tensor, Tensor, Tensor, Tensor]
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, AdamStep], None]
+
+
+def triton_step(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, numbers: AdamStep) -> None:
+    """`adam_step` where Triton runs, with the results copied back."""
+    state = (param, grad, exp_avg, exp_avg_sq)
+    there = map_state(state, lambda tensor: tensor.to(place("triton")))
+    adam_step(*there, numbers, "triton")
+    for here, moved in zip(state, there):
+        here.copy_(moved)
+
+
+STEPS = [
+    pytest.param(adam_step, id="numba"),
+    pytest.param(adam_step_torch, id="torch"),
+    pytest.param(triton_step, id="triton", marks=TRITON.marks),
+]
 
 
 def random_state(shape: tuple[int, ...], touched: float = 1.0) -> State:
@@ -30,9 +46,19 @@ def map_state(state: State, change: Callable[[Tensor], Tensor]) -> State:
 @pytest.mark.parametrize("shape", [(1,), (15,), (16,), (17,), (33, 2), (70_001, 1), (8192, 16)])
 @pytest.mark.parametrize("touched", [0.0, 0.1, 1.0])
 def test_numba_equals_torch(shape: tuple[int, ...], touched: float) -> None:
-    ours = random_state(shape, touched)
+    compare(adam_step, random_state(shape, touched))
+
+
+@pytest.mark.parametrize(("shape", "touched"), [((0,), 1.0), ((17,), 0.0), ((33, 2), 1.0), ((70_001, 1), 0.1)])
+@pytest.mark.parametrize("step", [STEPS[2]])
+def test_triton_equals_torch(shape: tuple[int, ...], touched: float, step: Step) -> None:
+    compare(step, random_state(shape, touched))
+
+
+def compare(step: Step, ours: State) -> None:
+    """Take a step and compare it with that of the reference."""
     reference = map_state(ours, torch.clone)
-    adam_step(*ours, NUMBERS)
+    step(*ours, NUMBERS)
     adam_step_torch(*reference, NUMBERS)
     for one, two in zip(ours, reference):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)

@@ -1,16 +1,35 @@
 """Compositing and distortion: hand-computed rays, a slow loop, and gradients against autograd in double precision."""
 
-from typing import Literal
-
 import pytest
 import torch
 from torch import Tensor
 
-from nerfcomp.kernels.composite import composite, distortion_loss
+from nerfcomp.kernels import composite as kernels
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.composite import Composite
+from tests.kernels.twins import BACKENDS, TRITON, TWINS, run_on
 
-Backend = Literal["numba", "torch"]
-BACKENDS: list[Backend] = ["numba", "torch"]
 COUNTS = [3, 0, 5, 1, 0, 4]
+
+
+def composite(
+    alpha: Tensor,
+    rgb: Tensor,
+    t: Tensor,
+    offsets: Tensor,
+    early_stop: float = 1e-4,
+    start: Tensor | None = None,
+    backend: Backend = "auto",
+) -> Composite:
+    """`kernels.composite` on the device of a backend."""
+    found: Composite = run_on(backend, kernels.composite, alpha, rgb, t, offsets, early_stop, start)
+    return found
+
+
+def distortion_loss(weights: Tensor, t: Tensor, dt: Tensor, offsets: Tensor, backend: Backend = "auto") -> Tensor:
+    """`kernels.distortion_loss` on the device of a backend."""
+    loss: Tensor = run_on(backend, kernels.distortion_loss, weights, t, dt, offsets)
+    return loss
 
 
 def packed(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -87,13 +106,15 @@ def test_a_wave_carries_the_transmittance_on(backend: Backend) -> None:
 
 @pytest.mark.parametrize("early_stop", [0.0, 1e-4, 0.3])
 @pytest.mark.parametrize("opaque", [False, True])
-def test_gradients_equal_autograd(early_stop: float, opaque: bool) -> None:
+@pytest.mark.parametrize("twin", TWINS)
+def test_gradients_equal_autograd(early_stop: float, opaque: bool, twin: Backend) -> None:
     alpha, rgb, t, _, offsets = packed()
     if opaque:
         alpha[1], alpha[5], alpha[7] = 1.0, 1.0, 0.0
     factors = [torch.rand(6, 3), torch.rand(6), torch.rand(6), torch.rand(len(alpha))]
     gradients = []
-    for backend in BACKENDS:
+    backends: list[Backend] = [twin, "torch"]
+    for backend in backends:
         a, c = alpha.clone().requires_grad_(), rgb.clone().requires_grad_()
         out = composite(a, c, t, offsets, early_stop, backend=backend)
         loss = torch.stack([(value * factor).sum() for value, factor in zip(out, factors)]).sum()
@@ -102,7 +123,7 @@ def test_gradients_equal_autograd(early_stop: float, opaque: bool) -> None:
     assert float(gradients[0][0].abs().sum()) > 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_gradcheck(backend: Backend) -> None:
     alpha, rgb, t, _, offsets = packed()
     start = torch.rand(6, dtype=torch.float64) / 2 + 0.5
@@ -180,7 +201,7 @@ def test_distortion_equals_double_loop(backend: Backend) -> None:
     torch.testing.assert_close(loss, torch.tensor(expected, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_distortion_gradcheck(backend: Backend) -> None:
     weights, _, t, dt, offsets = packed()
     assert torch.autograd.gradcheck(lambda w: distortion_loss(w, t, dt, offsets, backend), (weights.requires_grad_(),))
@@ -193,3 +214,28 @@ def test_distortion_scales_with_distance_and_with_squared_weights(backend: Backe
     torch.testing.assert_close(distortion_loss(weights, 3 * t, 3 * dt, offsets, backend), 3 * base)
     torch.testing.assert_close(distortion_loss(2 * weights, t, dt, offsets, backend), 4 * base)
     torch.testing.assert_close(distortion_loss(weights, t + 100, dt, offsets, backend), base, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", [TRITON])
+def test_long_rays_equal_the_reference(backend: Backend) -> None:
+    """Rays of more samples than a program takes at a time, in single precision; the last samples belong to none."""
+    offsets = torch.nn.functional.pad(torch.randint(0, 100, (60,)).cumsum(0), (1, 0))
+    m = int(offsets[-1]) + 9
+    alpha, rgb, t, dt = torch.rand(m) ** 6, torch.rand(m, 3), torch.rand(m).cumsum(0) / 50, torch.rand(m)
+    alpha[5::40] = 1.0
+    factors = [torch.rand(60, 3), torch.rand(60), torch.rand(60), torch.rand(m)]
+    found = []
+    backends: list[Backend] = [backend, "torch"]
+    for name in backends:
+        used = m if name == backend else m - 9
+        a, c = alpha.clone().requires_grad_(), rgb.clone().requires_grad_()
+        out = composite(a[:used], c[:used], t[:used], offsets, backend=name)
+        loss = torch.stack([(value * factor[: len(value)]).sum() for value, factor in zip(out, factors)]).sum()
+        weights = out.weights.detach().requires_grad_()
+        distortion = distortion_loss(weights, t[:used], dt[:used], offsets, name)
+        gradients = *torch.autograd.grad(loss, (a, c)), *torch.autograd.grad(distortion.sum(), weights)
+        found.append(([*out[:3], distortion], [gradient[: m - 9] for gradient in gradients], gradients))
+    for tolerance, ours, theirs in zip((1e-5, 1e-4), found[0], found[1]):
+        for one, other in zip(ours, theirs):
+            torch.testing.assert_close(one, other, rtol=0, atol=tolerance * float(other.abs().max()))
+    assert all(not gradient[m - 9 :].any() for gradient in found[0][2])

@@ -2,16 +2,18 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from nerfcomp.kernels.hash_grid import Backend, GridGeometry, grid_geometry, hash_encode
+from nerfcomp.kernels import hash_grid
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.hash_grid import GridGeometry, grid_geometry
 from nerfcomp.kernels.hash_grid.torch_kernel import corner_indices
+from tests.kernels.twins import BACKENDS, TWINS, run_on
 
-BACKENDS: tuple[Backend, Backend] = ("numba", "torch")
 SMALL = grid_geometry(
     levels=5, log2_table_size=9, base_resolution=4, finest_resolution=37
 )  # two dense levels, three hashed
@@ -19,6 +21,12 @@ SMALL = grid_geometry(
 
 def make_tables(geometry: GridGeometry, features: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [torch.randn(entries, features, dtype=dtype, requires_grad=True) for entries in geometry.entries]
+
+
+def hash_encode(x: Tensor, tables: Sequence[Tensor], geometry: GridGeometry, backend: Backend = "auto") -> Tensor:
+    """`hash_grid.hash_encode` on the device of a backend."""
+    features: Tensor = run_on(backend, hash_grid.hash_encode, x, tables, geometry)
+    return features
 
 
 def slow_row(cell: tuple[int, int, int], resolution: int, entries: int) -> int:
@@ -119,7 +127,7 @@ class TestIndices:
         assert rows[0, 0].item() == slow_row(cell, 8192, 2**19)
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("backend", BACKENDS)
 class TestValues:
     def test_slow_reference(self, backend: Backend) -> None:
         x = torch.cat([torch.rand(40, 3), torch.tensor([[0.0, 1.0, 0.5], [1.0, 1.0, 1.0], [-0.5, 2.0, 0.25]])])
@@ -182,21 +190,68 @@ def gradients(x: Tensor, tables: list[Tensor], geometry: GridGeometry, backend: 
     return [features.detach(), *torch.autograd.grad((features * weights).sum(), [x, *tables])]
 
 
-class TestNumba:
-    @pytest.mark.parametrize("features", [2, 3])
-    @pytest.mark.parametrize("points", [1, 64, 65, 17_000])
-    def test_equals_torch(self, features: int, points: int, threads: int) -> None:
+@pytest.mark.parametrize("backend", TWINS)
+class TestTwins:
+    @pytest.mark.parametrize(("features", "points"), [(2, 1), (3, 65), (2, 17_000)])
+    def test_equals_torch(self, features: int, points: int, backend: Backend) -> None:
         x, tables = torch.rand(points, 3) * 1.2 - 0.1, make_tables(SMALL, features)
-        fast, slow = (gradients(x, tables, SMALL, backend) for backend in BACKENDS)
+        fast, slow = gradients(x, tables, SMALL, backend), gradients(x, tables, SMALL, "torch")
+        for ours, reference in zip(fast, slow, strict=True):
+            torch.testing.assert_close(ours, reference, atol=1e-4 * reference.abs().max().item(), rtol=1e-4)
+        assert (fast[0] - slow[0]).abs().max() <= 1e-5 * slow[0].abs().max()
+
+    def test_all_points_in_one_place(self, backend: Backend) -> None:
+        x, tables = torch.full((300, 3), 0.3), make_tables(SMALL, 2)
+        fast, slow = gradients(x, tables, SMALL, backend), gradients(x, tables, SMALL, "torch")
         for ours, reference in zip(fast, slow, strict=True):
             torch.testing.assert_close(ours, reference, atol=1e-4 * reference.abs().max().item(), rtol=1e-4)
 
-    def test_full_size_level(self) -> None:
-        geometry = grid_geometry(levels=2, log2_table_size=19, base_resolution=80, finest_resolution=1024)
-        x, tables = torch.rand(2000, 3), make_tables(geometry, 2)
-        fast, slow = (gradients(x, tables, geometry, backend) for backend in BACKENDS)
+    @pytest.mark.parametrize("size", [19, 24])
+    def test_full_size_level(self, size: int, backend: Backend) -> None:
+        geometry = grid_geometry(1, size, 1024, 1024)
+        x, tables = torch.rand(2000, 3), make_tables(geometry, 2 if size < 24 else 1)
+        fast, slow = gradients(x, tables, geometry, backend), gradients(x, tables, geometry, "torch")
         for ours, reference in zip(fast, slow, strict=True):
             torch.testing.assert_close(ours, reference, atol=3e-4 * reference.abs().max().item(), rtol=0)
+
+    def test_frozen_tables_get_no_gradient(self, backend: Backend) -> None:
+        tables = make_tables(SMALL, 2)
+        tables[1].requires_grad_(False)
+        torch.autograd.backward(hash_encode(torch.rand(9, 3), tables, SMALL, backend).sum())
+        assert [table.grad is None for table in tables] == [False, True, False, False, False]
+
+    def test_any_strides(self, backend: Backend) -> None:
+        tables = make_tables(SMALL, 2)
+        strided = [table.detach().t().contiguous().t() for table in tables]
+        x = torch.rand(3, 50)
+        ours = hash_encode(x.t(), strided, SMALL, backend)
+        assert torch.equal(ours, hash_encode(x.t().contiguous(), tables, SMALL, backend))
+
+    def test_gradient_of_any_strides(self, backend: Backend) -> None:
+        tables = make_tables(SMALL, 2)
+        features = hash_encode(torch.rand(50, 3), tables, SMALL, backend)
+        weights = torch.randn(50, 10)
+        rows = torch.autograd.grad(features, tables, weights, retain_graph=True)
+        planes = torch.autograd.grad(features, tables, weights.t().contiguous().t(), retain_graph=True)
+        broadcast = torch.autograd.grad(features, tables, torch.ones(1, 1).expand(50, 10), retain_graph=True)
+        ones = torch.autograd.grad(features, tables, torch.ones(50, 10))
+        for a, b in zip((*rows, *broadcast), (*planes, *ones)):
+            torch.testing.assert_close(a, b)
+
+    def test_not_a_number_stays_where_it_is(self, backend: Backend) -> None:
+        x = torch.rand(70, 3)
+        x[66, 1] = math.nan
+        features = hash_encode(x, make_tables(SMALL, 2), SMALL, backend)
+        assert features.isnan().any(dim=1).nonzero().tolist() == [[66]]
+
+
+class TestNumba:
+    @pytest.mark.parametrize("points", [64, 17_000])
+    def test_equals_torch_with_threads(self, points: int, threads: int) -> None:
+        x, tables = torch.rand(points, 3) * 1.2 - 0.1, make_tables(SMALL, 2)
+        fast, slow = gradients(x, tables, SMALL, "numba"), gradients(x, tables, SMALL, "torch")
+        for ours, reference in zip(fast, slow, strict=True):
+            torch.testing.assert_close(ours, reference, atol=1e-4 * reference.abs().max().item(), rtol=1e-4)
 
     def test_sums_do_not_depend_on_threads(self) -> None:
         x, tables = torch.rand(3000, 3), make_tables(SMALL, 2)
@@ -208,39 +263,9 @@ class TestNumba:
         torch.set_num_threads(before)
         assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
-    def test_frozen_tables_get_no_gradient(self) -> None:
-        tables = make_tables(SMALL, 2)
-        tables[1].requires_grad_(False)
-        torch.autograd.backward(hash_encode(torch.rand(9, 3), tables, SMALL, "numba").sum())
-        assert [table.grad is None for table in tables] == [False, True, False, False, False]
-
-    def test_any_strides(self) -> None:
-        tables = make_tables(SMALL, 2)
-        strided = [table.detach().t().contiguous().t() for table in tables]
-        x = torch.rand(3, 50)
-        ours = hash_encode(x.t(), strided, SMALL, "numba")
-        assert torch.equal(ours, hash_encode(x.t().contiguous(), tables, SMALL, "numba"))
-
-    def test_gradient_of_any_strides(self) -> None:
-        tables = make_tables(SMALL, 2)
-        features = hash_encode(torch.rand(50, 3), tables, SMALL, "numba")
-        weights = torch.randn(50, 10)
-        rows = torch.autograd.grad(features, tables, weights, retain_graph=True)
-        planes = torch.autograd.grad(features, tables, weights.t().contiguous().t(), retain_graph=True)
-        broadcast = torch.autograd.grad(features, tables, torch.ones(1, 1).expand(50, 10), retain_graph=True)
-        ones = torch.autograd.grad(features, tables, torch.ones(50, 10))
-        assert all(torch.equal(a, b) for a, b in zip(rows, planes))
-        assert all(torch.equal(a, b) for a, b in zip(broadcast, ones))
-
-    def test_not_a_number_stays_where_it_is(self) -> None:
-        x = torch.rand(70, 3)
-        x[66, 1] = math.nan
-        features = hash_encode(x, make_tables(SMALL, 2), SMALL, "numba")
-        assert features.isnan().any(dim=1).nonzero().tolist() == [[66]]
-
     def test_only_float32_on_the_cpu(self) -> None:
         x, tables = torch.rand(4, 3, dtype=torch.float64), make_tables(SMALL, 2, torch.float64)
-        with pytest.raises(ValueError, match="takes float32 tensors on the CPU, found torch.float64"):
+        with pytest.raises(ValueError, match="takes float32 tensors on the CPU, found float64"):
             hash_encode(x, tables, SMALL, "numba")
         assert hash_encode(x, tables, SMALL, "auto").dtype == torch.float64
 
@@ -249,16 +274,18 @@ class TestNumba:
         assert torch.equal(hash_encode(x, tables, SMALL), hash_encode(x, tables, SMALL, "numba"))
 
     def test_unknown_backend(self) -> None:
-        with pytest.raises(ValueError, match="'cuda', allowed are auto, torch, numba"):
+        with pytest.raises(ValueError, match="'cuda', allowed are auto, torch, numba, triton"):
             hash_encode(torch.rand(4, 3), make_tables(SMALL, 2), SMALL, "cuda")  # type: ignore[arg-type]
 
 
-def test_second_derivatives_are_those_of_the_reference() -> None:
+@pytest.mark.parametrize("twin", TWINS)
+def test_second_derivatives_are_those_of_the_reference(twin: Backend) -> None:
     """Of the length of the gradient, as an eikonal loss takes them, with respect to tables and positions."""
     geometry = grid_geometry(3, 8, 4, 16)
     x = torch.rand(50, 3)
     found = []
-    for backend in ("numba", "torch"):
+    backends: list[Backend] = [twin, "torch"]
+    for backend in backends:
         tables = [torch.sin(torch.arange(2.0 * rows)).view(rows, 2).requires_grad_() for rows in geometry.entries]
         position = x.clone().requires_grad_()
         value = hash_encode(position, tables, geometry, backend).square().sum()

@@ -1,14 +1,25 @@
 """March: against a slow walk over all steps in double precision, and twins against each other."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from nerfcomp.kernels.march import Backend, fill_inner, intersect_box, march, pack_bricks, step_lattice
+from nerfcomp.kernels import march as kernels
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.march import Samples, intersect_box, step_lattice
+from nerfcomp.kernels.march.bricks import fill_inner, pack_bricks, words_numpy, words_torch
+from tests.kernels.twins import BACKENDS, TWINS, run_on
 
 BOX = torch.tensor([[-1.0, -2.0, 0.5], [3.0, 2.0, 4.5]])
+
+
+def march(*arguments: Any, backend: Backend = "auto", **options: Any) -> Samples:
+    """`kernels.march` on the device of a backend."""
+    samples: Samples = run_on(backend, kernels.march, *arguments, **options)
+    return samples
 
 
 def random_rays(n: int, box: Tensor = BOX, distance: float = 2.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -85,11 +96,12 @@ def test_equals_slow_walk(cascades: int, resolution: int, steps: tuple[float, fl
 
 
 @pytest.mark.parametrize(("cascades", "resolution", "steps", "most"), CASES)
-def test_numba_and_torch_find_the_very_same_samples(
-    cascades: int, resolution: int, steps: tuple[float, float, float], most: int
+@pytest.mark.parametrize("backend", TWINS)
+def test_twins_find_the_very_same_samples(
+    cascades: int, resolution: int, steps: tuple[float, float, float], most: int, backend: Backend
 ) -> None:
     occupied, rays, jitter = blobs(cascades, resolution), random_rays(300), torch.rand(300)
-    fast = march(*rays, jitter, occupied, BOX, *steps, max_samples=most, backend="numba")
+    fast = march(*rays, jitter, occupied, BOX, *steps, max_samples=most, backend=backend)
     slow = march(*rays, jitter, occupied, BOX, *steps, max_samples=most, backend="torch")
     assert len(fast.t) > 100
     for one, other in zip(fast, slow):
@@ -135,7 +147,7 @@ def test_a_ray_alone_has_the_same_samples_as_among_others() -> None:
         assert torch.equal(alone.t, together.t[together.offsets[ray] : together.offsets[ray + 1]])
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", ["no-rays", "all-miss", "empty-grid", "far-before-near", "nan"])
 def test_nothing_to_sample(backend: Backend, case: str) -> None:
     n = 0 if case == "no-rays" else 5
@@ -155,17 +167,17 @@ def test_nothing_to_sample(backend: Backend, case: str) -> None:
     assert samples.offsets.tolist() == [0] * (n + 1)
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_rays_along_axes_and_from_inside(backend: Backend) -> None:
-    """From the centre (1, 0, 2.5) along +x there are 2 units, 20 steps of 0.1, to the face.
+    """From the centre (1, 0, 2.5) along +x there are 2 units, 8 steps of 0.25, to the face.
 
     The last two run along an edge of the box: its lower faces belong to it, its upper ones do not.
     """
     origins = torch.tensor([[1.0, 0.0, 2.5], [1.0, 0.0, 2.5], [-1.0, 9.0, 2.5], [5.0, -2.0, 0.5]])
     directions = torch.tensor([[1.0, 0, 0], [0, 0, -1.0], [0, -1.0, 0], [-1.0, 0, 0]])
     near, far, full = torch.zeros(4, 1), torch.full((4, 1), 99.0), torch.ones(1, 4, 4, 4, dtype=torch.bool)
-    samples = march(origins, directions, near, far, None, full, BOX, 0.1, 0.1, backend=backend)
-    assert samples.offsets.diff().tolist() == [20, 20, 40, 40]
+    samples = march(origins, directions, near, far, None, full, BOX, 0.25, 0.25, backend=backend)
+    assert samples.offsets.diff().tolist() == [8, 8, 16, 16]
 
 
 def test_intersection_of_a_box() -> None:
@@ -196,6 +208,27 @@ def test_impossible_lattices_are_refused(steps: tuple[float, float, float]) -> N
 def test_resolution_must_be_divisible_by_four() -> None:
     with pytest.raises(ValueError, match="divisible by 4, found 6"):
         march(*random_rays(1), None, torch.ones(1, 6, 6, 6, dtype=torch.bool), BOX, 0.1, 0.1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("share", [0.0, 0.7, 2.0])
+def test_a_fixed_room_holds_whole_rays(backend: Backend, share: float) -> None:
+    """As many leading rays as fit keep their samples; what is behind them is zeros."""
+    occupied, rays, jitter = blobs(1, 16), random_rays(20), torch.rand(20)
+    whole = march(*rays, jitter, occupied, BOX, 0.3, 0.3)
+    capacity = int(share * len(whole.t)) + 1
+    some = march(*rays, jitter, occupied, BOX, 0.3, 0.3, backend=backend, reach=40.0, capacity=capacity)
+    kept = int(torch.searchsorted(whole.offsets, capacity, right=True)) - 1
+    total = int(whole.offsets[kept])
+    assert some.offsets.tolist() == whole.offsets.clamp(max=total).tolist()
+    for ours, theirs in zip(some[:4], whole[:4]):
+        torch.testing.assert_close(ours[:total], theirs[:total])
+        assert len(ours) == capacity and not ours[total:].any()
+
+
+def test_words_are_the_same_from_torch_and_numpy() -> None:
+    occupied = torch.rand(2, 16, 16, 16) < 0.5
+    assert torch.equal(words_torch(occupied), words_numpy(occupied))
 
 
 def test_bricks_hold_every_cell_once() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.kernels.adam.numba_kernel import adam_step_numba
+from nerfcomp.kernels.backends import Backend, choose_backend
 
 
 class AdamStep(NamedTuple):
@@ -69,8 +70,15 @@ def adam_step_torch(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Te
     param.copy_(torch.where(touched, param - update, param))
 
 
-def adam_step(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, numbers: AdamStep) -> None:
-    """Take one step in place with the fastest code there is: numba for contiguous float32 tensors on the CPU.
+def adam_step(
+    param: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    numbers: AdamStep,
+    backend: Backend = "auto",
+) -> None:
+    """Take one step in place.
 
     Args:
         param: Any shape.
@@ -78,6 +86,11 @@ def adam_step(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, 
         exp_avg: First moment, changed.
         exp_avg_sq: Second moment, changed.
         numbers: Rates of this step.
+        backend: "torch"; "numba" (float32 on the CPU), "triton" (float32 on a GPU), both for contiguous tensors only;
+            or "auto", see `choose_backend`.
+
+    Raises:
+        ValueError: A backend that cannot take these tensors.
 
     >>> param, exp_avg, exp_avg_sq = torch.ones(2), torch.zeros(2), torch.zeros(2)
     >>> adam_step(param, torch.tensor([4.0, 0.0]), exp_avg, exp_avg_sq, AdamStep(0.5, 0.5, 0.75, 0.0, 0.0, 1))
@@ -85,15 +98,15 @@ def adam_step(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, 
     ([0.5, 1.0], [2.0, 0.0], [4.0, 0.0])
     """
     tensors = (param, grad, exp_avg, exp_avg_sq)
-    if all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors):
-        rates = (
-            numbers.step_size,
-            numbers.beta1,
-            numbers.beta2,
-            numbers.root_factor,
-            numbers.eps,
-            numbers.weight_decay,
-        )
-        adam_step_numba(*tensors, rates)
-    else:
+    packed = all(tensor.is_contiguous() for tensor in tensors)
+    chosen = choose_backend("Adam", backend, tensors, twins=("numba", "triton") if packed else ())
+    if chosen == "torch":
         adam_step_torch(*tensors, numbers)
+        return
+    rates = (numbers.step_size, numbers.beta1, numbers.beta2, numbers.root_factor, numbers.eps, numbers.weight_decay)
+    if chosen == "triton":
+        from nerfcomp.kernels.adam.triton_kernel import adam_step_triton
+
+        adam_step_triton(*tensors, rates)
+    else:
+        adam_step_numba(*tensors, rates)

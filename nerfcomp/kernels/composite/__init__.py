@@ -11,12 +11,13 @@ Source: Max, "Optical Models for Direct Volume Rendering" (1995), in the form of
 3.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nerfcomp.kernels.backends import Backend, choose_backend
 from nerfcomp.kernels.composite.numba_kernel import (
     composite_backward,
     composite_forward,
@@ -26,7 +27,7 @@ from nerfcomp.kernels.composite.numba_kernel import (
 from nerfcomp.kernels.composite.torch_kernel import composite_torch, distortion_torch
 from nerfcomp.kernels.numba_setup import as_array, worker_count
 
-Backend = Literal["auto", "numba", "torch"]
+_DTYPES = (torch.float32, torch.float64)
 
 
 class Composite(NamedTuple):
@@ -110,7 +111,7 @@ def composite(
         offsets: (N + 1,) int64; the samples of ray r are ``offsets[r]:offsets[r + 1]``.
         early_stop: Transmittance at which a ray ends, in [0, 1).
         transmittance: (N,) light that arrives at each ray's first sample; none is 1.
-        backend: "torch", "numba" (CPU only), or "auto": numba on the CPU, torch elsewhere.
+        backend: "torch", "numba" (on the CPU), "triton" (on a GPU), or "auto", see `choose_backend`.
 
     Returns:
         Pixels and weights.
@@ -122,7 +123,12 @@ def composite(
     dtype = torch.float64 if alpha.dtype == torch.float64 else torch.float32
     start = alpha.new_ones(len(offsets) - 1, dtype=dtype) if transmittance is None else transmittance.detach().to(dtype)
     inputs = (alpha.to(dtype), rgb.to(dtype), t.detach().to(dtype), offsets, start, early_stop)
-    if backend == "torch" or (backend == "auto" and alpha.device.type != "cpu"):
+    chosen = choose_backend("compositing", backend, inputs[:3], dtypes=_DTYPES)
+    if chosen == "triton":
+        from nerfcomp.kernels.composite.triton_kernel import composite_triton
+
+        return Composite(*composite_triton(*inputs))
+    if chosen == "torch":
         return Composite(*composite_torch(*inputs))
     return Composite(*_NumbaComposite.apply(*inputs))  # type: ignore[no-untyped-call]
 
@@ -149,7 +155,12 @@ def distortion_loss(weights: Tensor, t: Tensor, dt: Tensor, offsets: Tensor, bac
     """
     dtype = torch.float64 if weights.dtype == torch.float64 else torch.float32
     inputs = (weights.to(dtype), t.detach().to(dtype), dt.detach().to(dtype), offsets)
-    if backend == "torch" or (backend == "auto" and weights.device.type != "cpu"):
+    chosen = choose_backend("distortion", backend, inputs[:3], dtypes=_DTYPES)
+    if chosen == "triton":
+        from nerfcomp.kernels.composite.triton_kernel import distortion_triton
+
+        return distortion_triton(*inputs)
+    if chosen == "torch":
         return distortion_torch(*inputs)
     loss: Tensor = _NumbaDistortion.apply(*inputs)  # type: ignore[no-untyped-call]
     return loss

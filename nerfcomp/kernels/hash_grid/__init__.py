@@ -5,8 +5,7 @@ spans ``scales[l]`` lattice spacings, whose F features per point live in a table
 half a spacing in ``pos = scale * x + 0.5`` staggers the levels. Source: Müller et al., "Instant Neural Graphics
 Primitives with a Multiresolution Hash Encoding" (2022), section 3, and the layout of tiny-cuda-nn's parameters.
 
-`hash_encode` is the one seam for every backend: a GPU twin adds its name to `Backend` and a branch there, and takes the
-arguments of `hash_encode_torch`.
+`hash_encode` is the one seam for every backend; twins take the arguments of `hash_encode_torch`.
 """
 
 import math
@@ -17,11 +16,11 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from nerfcomp.kernels.backends import Backend, choose_backend
 from nerfcomp.kernels.hash_grid.numba_kernel import hash_encode_numba
 from nerfcomp.kernels.hash_grid.torch_kernel import hash_encode_torch
 
 _MOST_LEVELS, _FINEST = 64, 2**22
-Backend = Literal["auto", "torch", "numba"]
 Rounding = Literal["float32", "float64"]
 
 
@@ -108,8 +107,8 @@ def hash_encode(x: Tensor, tables: Sequence[Tensor], geometry: GridGeometry, bac
         x: (M, 3) float; coordinates outside [0, 1] are clamped to it. Differentiable.
         tables: L tensors (T_l, F), T_l = ``geometry.entries[l]``. Differentiable.
         geometry: Shape of the levels.
-        backend: "torch"; "numba" (float32 on the CPU only; second derivatives are those of "torch"); or "auto": "numba"
-            where it can, else "torch".
+        backend: "torch"; "numba" (float32 on the CPU); "triton" (float32 on a GPU); or "auto", see `choose_backend`.
+            Second derivatives are always those of "torch".
 
     Returns:
         (M, L * F): the features of level 0, then of level 1, ...
@@ -128,14 +127,10 @@ def hash_encode(x: Tensor, tables: Sequence[Tensor], geometry: GridGeometry, bac
             f"Positions {tuple(x.shape)} and tables of {rows} rows do not fit the grid. It takes (M, 3) positions in "
             f"[0, 1] and one table per level, of {list(geometry.entries)} rows."
         )
-    if backend not in get_args(Backend):
-        raise ValueError(f"Hash-grid backend is {backend!r}, allowed are {', '.join(get_args(Backend))}.")
-    fits_numba = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, *tables))
-    if backend == "numba" and not fits_numba:
-        raise ValueError(
-            f"The numba hash grid takes float32 tensors on the CPU, found {x.dtype} positions on {x.device} and "
-            f"{tables[0].dtype} tables on {tables[0].device}. Use backend='auto' or 'torch' for those."
-        )
-    if backend == "torch" or not fits_numba:
-        return hash_encode_torch(x, list(tables), geometry.scales, geometry.resolutions)
-    return hash_encode_numba(x, list(tables), geometry.scales, geometry.resolutions)
+    chosen = choose_backend("hash grid", backend, (x, *tables))
+    if chosen == "triton":
+        from nerfcomp.kernels.hash_grid.triton_kernel import hash_encode_triton
+
+        return hash_encode_triton(x, list(tables), geometry.scales, geometry.resolutions)
+    encode = hash_encode_numba if chosen == "numba" else hash_encode_torch
+    return encode(x, list(tables), geometry.scales, geometry.resolutions)

@@ -15,7 +15,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from nerfcomp.kernels.hash_grid.torch_kernel import PRIMES, hash_encode_torch
+from nerfcomp.kernels.hash_grid.torch_kernel import PRIMES, reference_gradients
 from nerfcomp.kernels.numba_intrinsics import (
     add_to_row,
     carray,
@@ -244,7 +244,11 @@ class _HashEncode(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled() and ctx.needs_input_grad[0]:  # they will be differentiated again, as normals are
-            return _reference_backward(ctx, grad)
+            x, *tables = ctx.saved_tensors
+            scales, resolutions = ctx.geometry[1].tolist(), ctx.geometry[2].tolist()
+            wanted = (True, *ctx.needs_input_grad[3:])
+            grad_x, *grads = reference_gradients(x, tables, scales, resolutions, grad, wanted)
+            return grad_x, None, None, *grads
         (entries, _, _), features = ctx.geometry, ctx.features
         planes, workers = as_array(grad.t()), worker_count()
         needed = ctx.needs_input_grad[3:]
@@ -256,17 +260,6 @@ class _HashEncode(torch.autograd.Function):
         x, *tables = ctx.saved_tensors
         grad_x = _positions_backward(ctx.x, (_addresses(tables), *ctx.geometry), features, planes, workers)
         return torch.from_numpy(grad_x).t() * ((x >= 0) & (x <= 1)), None, None, *grads
-
-
-def _reference_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Gradients of positions and tables that are themselves differentiable: those of the reference."""
-    x, *tables = ctx.saved_tensors
-    scales, resolutions = ctx.geometry[1].tolist(), ctx.geometry[2].tolist()
-    wanted = [tensor for tensor, need in zip((x, *tables), (True, *ctx.needs_input_grad[3:])) if need]
-    found = iter(
-        torch.autograd.grad(hash_encode_torch(x, tables, scales, resolutions), wanted, grad, create_graph=True)
-    )
-    return next(found), None, None, *(next(found) if need else None for need in ctx.needs_input_grad[3:])
 
 
 def _addresses(tensors: Any) -> Array:

@@ -5,6 +5,8 @@ of the eight lattice points around it; bit ``axis`` of a corner's number says wh
 axis.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -80,3 +82,30 @@ def hash_encode_torch(
     x = x.clamp(0.0, 1.0)
     levels = zip(tables, scales, resolutions, strict=True)
     return torch.cat([encode_level(x, table, scale, resolution) for table, scale, resolution in levels], dim=-1)
+
+
+def reference_gradients(
+    x: Tensor,
+    tables: list[Tensor],
+    scales: tuple[float, ...],
+    resolutions: tuple[int, ...],
+    grad: Tensor,
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradients of positions and tables that can be differentiated again.
+
+    Args:
+        x: (M, 3); coordinates outside [0, 1] are clamped to it.
+        tables: L tensors (T_l, F).
+        scales: Lattice spacings of each level.
+        resolutions: Lattice points along one axis of each level.
+        grad: (M, L * F) gradient of the features.
+        wanted: Of which of positions and tables.
+
+    Returns:
+        1 + L gradients, none where not wanted.
+    """
+    inputs = [tensor for tensor, want in zip((x, *tables), wanted) if want]
+    features = hash_encode_torch(x, tables, scales, resolutions)
+    found = iter(torch.autograd.grad(features, inputs, grad, create_graph=True))
+    return [next(found) if want else None for want in wanted]

@@ -14,19 +14,19 @@ Source: Müller et al., "Instant Neural Graphics Primitives with a Multiresoluti
 """
 
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nerfcomp.kernels.backends import Backend, choose_backend
+from nerfcomp.kernels.march.bricks import Bricks, pack_bricks
 from nerfcomp.kernels.march.numba_kernel import march_numba
 from nerfcomp.kernels.march.torch_kernel import march_torch
 
-Backend = Literal["auto", "numba", "torch"]
 _MAX_STEPS = 2**21
 _PARALLEL = 1e-12
-_FOUR_BYTES_TO_BITS = 0x01020408  # this product gathers the lowest bits of four bytes in bits 24 to 27
 
 
 class Samples(NamedTuple):
@@ -130,81 +130,6 @@ def _check_number(steps: float, dt_min: float, reach: float) -> None:
         )
 
 
-class Bricks(NamedTuple):
-    """An occupancy packed for the CPU march: bricks of 4^3 cells, B = R / 4 along an axis.
-
-    Attributes:
-        words: (C, B, B, B) int64; bit ``16 x + 4 y + z`` is the occupancy of cell (x, y, z) of the brick.
-        levels: (C, B, B, B) uint8; 0 for a brick with an occupied cell, else 1 + log2 of the edge, in bricks, of the
-            largest aligned empty block around it.
-    """
-
-    words: Tensor
-    levels: Tensor
-
-
-def pack_bricks(occupied: Tensor) -> Bricks:
-    """Pack an occupancy for the march.
-
-    Args:
-        occupied: (C, R, R, R) bool, R divisible by 4. Where a finer cascade covers a cell, the finer one decides.
-
-    Returns:
-        The bricks, on the CPU.
-
-    >>> occupied = torch.zeros(1, 16, 16, 16, dtype=torch.bool)
-    >>> occupied[0, 0, 0, 2] = True
-    >>> words, levels = pack_bricks(occupied)
-    >>> words[0, 0, 0, 0].item(), levels[0, :, 0, 0].tolist()
-    (4, [0, 1, 2, 2])
-    """
-    cells = fill_inner(occupied.cpu()).contiguous().numpy().view(np.uint32)
-    edge = cells.shape[1] // 4
-    rows = (cells * np.uint32(_FOUR_BYTES_TO_BITS) >> np.uint32(24)).astype(np.uint64) & np.uint64(15)
-    rows = rows.reshape(-1, edge, 4, edge, 4, edge)
-    shifts = np.arange(0, 64, 4, dtype=np.uint64).reshape(4, 1, 4, 1)
-    words = torch.from_numpy(np.bitwise_or.reduce(rows << shifts, axis=(2, 4)).view(np.int64))
-    return Bricks(words, torch.stack([_empty_levels(cube == 0) for cube in words]))
-
-
-def fill_inner(occupied: Tensor) -> Tensor:
-    """Copy each cascade, pooled, into the inner half of the next coarser one, which no march ever looks up there.
-
-    Args:
-        occupied: (C, R, R, R) bool; R divisible by 4 when C > 1.
-
-    Returns:
-        (C, R, R, R) bool in which every cascade tells the truth about its whole cube.
-    """
-    filled = [occupied[0]]
-    quarter = occupied.shape[1] // 4
-    for coarser in occupied[1:]:
-        inner = slice(quarter, 3 * quarter)
-        cells = coarser.clone()
-        cells[inner, inner, inner] = _pool(filled[-1])
-        filled.append(cells)
-    return torch.stack(filled)
-
-
-def _pool(cells: Tensor) -> Tensor:
-    """Halve the resolution of (R, R, R) bools; a block is set when any of its eight cells is."""
-    half = len(cells) // 2
-    return cells.reshape(half, 2, half, 2, half, 2).any(5).any(3).any(1)
-
-
-def _empty_levels(empty: Tensor) -> Tensor:
-    """Levels of one cascade from its empty bricks (B, B, B)."""
-    levels, edge = empty.to(torch.uint8), 1
-    occupied = ~empty
-    while len(occupied) % 2 == 0:
-        occupied, edge = _pool(occupied), 2 * edge
-        block = (~occupied).to(torch.uint8)
-        for axis in range(3):
-            block = block.repeat_interleave(edge, axis)
-        levels += block
-    return levels
-
-
 def march(
     origins: Tensor,
     directions: Tensor,
@@ -219,6 +144,8 @@ def march(
     max_samples: int = 1024,
     bricks: Bricks | None = None,
     backend: Backend = "auto",
+    reach: float | None = None,
+    capacity: int | None = None,
 ) -> Samples:
     """Place samples in the occupied cells along rays. Not differentiable.
 
@@ -234,8 +161,10 @@ def march(
         dt_max: Largest step.
         cone_angle: Growth of a step per unit of distance; 0 for objects seen from about the same distance.
         max_samples: Most samples per ray; the farther ones are dropped.
-        bricks: `pack_bricks` of ``occupied``, when the caller keeps them; only "numba" needs them.
-        backend: "torch", "numba" (CPU only), or "auto": numba on the CPU, torch elsewhere. All find the same samples.
+        bricks: `pack_bricks` of ``occupied``, when the caller keeps them; "torch" does not need them.
+        backend: "torch", "numba" (on the CPU), "triton" (on a GPU) or "auto"; all find the same samples.
+        reach: A distance behind which no ray leaves the box; none looks for it.
+        capacity: Number of samples of the result, see `fitting`. With it and ``reach``, "triton" never waits.
 
     Returns:
         The samples.
@@ -249,18 +178,78 @@ def march(
     >>> samples.t.tolist(), samples.dt.tolist(), samples.offsets.tolist()
     ([2.5, 3.5], [1.0, 1.0], [0, 2])
     """
-    if occupied.shape[1] % 4:
-        raise ValueError(f"The resolution of an occupancy must be divisible by 4, found {occupied.shape[1]}.")
-    enter, leave = intersect_box(origins, directions, near, far, aabb)
-    reach = 2.0 ** np.ceil(np.log2(max(float(leave.max()) if len(leave) else 0.0, dt_min)))
-    midpoints, widths = (table.to(origins.device) for table in step_lattice(dt_min, dt_max, cone_angle, reach))
-    offset = jitter.reshape(-1) if jitter is not None else torch.zeros_like(enter)
-    frame = torch.stack([(aabb[0] + aabb[1]) / 2, occupied.shape[1] / (aabb[1] - aabb[0])])
-    first = (torch.searchsorted(midpoints, enter) - 2).clamp(min=0)
-    rays = (origins, directions, enter, leave, first, offset, midpoints, widths)
-    if backend == "torch" or (backend == "auto" and origins.device.type != "cpu"):
-        return Samples(*march_torch(*rays, occupied, frame, max_samples))
+    limits = (dt_min, dt_max, cone_angle)
+    rays = _spans(origins, directions, near, far, jitter, aabb, limits, reach)
+    frame = _frame(aabb, occupied.shape[1])
+    chosen = choose_backend("march", backend, (origins, directions, *rays[2:4], rays[5]))
+    if chosen == "torch":
+        return fitting(Samples(*march_torch(*rays, occupied, frame, max_samples)), capacity)
     bricks = pack_bricks(occupied) if bricks is None else bricks
-    longest = int((leave - enter).max() / dt_min) + 2 if len(enter) else 1
-    max_samples = min(max_samples, longest)
-    return Samples(*march_numba(*rays, bricks, frame, (dt_min, dt_max, cone_angle), max_samples))
+    if chosen == "numba":
+        return fitting(Samples(*march_numba(*rays, bricks, frame, limits, max_samples)), capacity)
+    from nerfcomp.kernels.march.triton_kernel import march_triton
+
+    return Samples(*march_triton(*rays, bricks, frame, limits, max_samples, capacity))
+
+
+def _frame(aabb: Tensor, resolution: int) -> Tensor:
+    """Centre of the box and the number of coarsest cells per unit of length, (2, 3)."""
+    if resolution % 4:
+        raise ValueError(f"The resolution of an occupancy must be divisible by 4, found {resolution}.")
+    return torch.stack([(aabb[0] + aabb[1]) / 2, resolution / (aabb[1] - aabb[0])])
+
+
+def _spans(
+    origins: Tensor,
+    directions: Tensor,
+    near: Tensor,
+    far: Tensor,
+    jitter: Tensor | None,
+    aabb: Tensor,
+    limits: tuple[float, float, float],
+    reach: float | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Leading arguments of `march_torch`: rays, where they begin on the lattice, and the lattice."""
+    enter, leave = intersect_box(origins, directions, near, far, aabb)
+    reach = float(leave.max()) if reach is None and len(leave) else reach or 0.0
+    power = 2.0 ** np.ceil(np.log2(max(reach, limits[0])))
+    midpoints, widths = lattice_on(*limits, power, origins.device)
+    first = (torch.searchsorted(midpoints, enter) - 2).clamp(min=0)
+    jitter = torch.zeros_like(enter) if jitter is None else jitter.reshape(-1)
+    return origins, directions, enter, leave, first, jitter, midpoints, widths
+
+
+@lru_cache(maxsize=16)
+def lattice_on(
+    dt_min: float, dt_max: float, cone_angle: float, reach: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """`step_lattice` on a device."""
+    midpoints, widths = step_lattice(dt_min, dt_max, cone_angle, reach)
+    return midpoints.to(device), widths.to(device)
+
+
+def fitting(samples: Samples, capacity: int | None) -> Samples:
+    """Samples of the leading rays that fit, filled up to a fixed number by zeros.
+
+    Args:
+        samples: M samples of N rays.
+        capacity: Number of samples of the result; none leaves them as they are.
+
+    Returns:
+        ``capacity`` samples; those behind ``offsets[-1]`` belong to no ray.
+
+    >>> ones, ray = torch.ones(3), torch.tensor([0, 1, 1])
+    >>> three = Samples(torch.ones(3, 3), ones, ones, ray, torch.tensor([0, 1, 3]))
+    >>> two = fitting(three, 2)
+    >>> two.t.tolist(), two.offsets.tolist()
+    ([1.0, 0.0], [0, 1, 1])
+    """
+    if capacity is None:
+        return samples
+    counts = samples.offsets.diff()
+    offsets = torch.nn.functional.pad((counts * (samples.offsets[1:] <= capacity)).cumsum(0), (1, 0))
+    total = int(offsets[-1])
+    x, t, dt, ray_indices = (part.new_zeros(capacity, *part.shape[1:]) for part in samples[:4])
+    for filled, part in zip((x, t, dt, ray_indices), samples[:4]):
+        filled[:total] = part[:total]
+    return Samples(x, t, dt, ray_indices, offsets)

@@ -237,6 +237,8 @@ def march_numba(
     the growth of a step per unit of distance.
     """
     rays, workers, edge = len(origins), worker_count(), bricks[0].shape[1]
+    longest = int((leave - enter).max() / limits[0]) + 2 if rays else 1
+    max_samples = min(max_samples, longest)
     bounds = np.array(
         [limits[0], limits[1], limits[2] * (1 + 2 * limits[2])], np.float32
     )  # also bounds the step after the exit
