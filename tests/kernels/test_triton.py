@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the same tests run natively on this machine's GPU")
 def test_every_kernel_in_the_interpreter(repository: Path) -> None:
     command = [sys.executable, "-m", "pytest", "tests/kernels", "-k", "triton and not test_triton", "-q", "-x"]
