@@ -41,13 +41,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datamodules": {"artifacts", "readers", "geometry"},
     "modules": BELOW_SHELLS,
     "callbacks": BELOW_SHELLS,
-    "commands": {"modules", "datamodules", "callbacks", *BELOW_SHELLS},
+    "viewer": {"callbacks", "artifacts", *BELOW_MODELS},
+    "commands": {"modules", "datamodules", "callbacks", "viewer", *BELOW_SHELLS},
 }
 FIELD_CLASSES = {
     name for name, value in vars(fields).items() if inspect.isclass(value) and issubclass(value, fields.Field)
 }
 KNOW_FIELDS = {"fields", "artifacts"}
-LIGHTNING_FLOOR = {"datamodules", "modules", "callbacks", "commands"}
+LIGHTNING_FLOOR = {"datamodules", "modules", "callbacks", "viewer", "commands"}
 LOADS_OPENMP = {"torch", "lightning", "numba", "kornia", "torchmetrics", "nerfcomp", "train", "benchmarks", "tests"}
 LOADS_NOTHING = ("nerfcomp.process", "nerfcomp.commands.program")  # see tests/commands/test_program.py
 ABOVE_SCIENCE = {"lightning", "pytorch_lightning", "lightning_utilities", "jsonargparse", "yaml", "train", "compress"}

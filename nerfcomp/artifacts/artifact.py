@@ -202,9 +202,12 @@ class SceneArtifact(Artifact):
 
     Attributes:
         scene: What a renderer must know.
+        pixels_are_rays: Each pixel is drawn on its own, so that pictures may have any size and come in parts.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("scene",)
+
+    pixels_are_rays: ClassVar[bool] = True
 
     scene: SceneInfo
 

@@ -23,6 +23,7 @@ _VIEWS = 8  # for sensitivities
 class LightFieldArtifact(SceneArtifact):
     """A light field and its scene."""
 
+    pixels_are_rays: ClassVar[bool] = False
     kind: ClassVar[str] = "light field"
     field_classes: ClassVar[tuple[type[Field], ...]] = (LightField,)
 

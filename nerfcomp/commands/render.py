@@ -20,7 +20,7 @@ from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.identity import field_identity, fingerprint
 from nerfcomp.evaluation.report import write_json
 from nerfcomp.files import atomic_write, new_file, refuse_overwrite
-from nerfcomp.geometry.cameras import Camera, scaled, select_views
+from nerfcomp.geometry.cameras import resized, scaled, select_views
 from nerfcomp.readers.camera_path import CameraPath, read_camera_path, write_camera_path
 from nerfcomp.readers.video_paths import PathKind, along, film_poses
 
@@ -69,7 +69,7 @@ def render(
     film = checked_output(out, depth, opacity, force)
     trained = read_scene_artifact(input, trust).for_drawing()
     shown = chosen_views(trained, path, views, n_frames)
-    camera = resized(scaled(shown.camera, scale), size)
+    camera = scaled(shown.camera, scale) if size is None else resized(shown.camera, *size)
     color = checked_color(background)
     key = fingerprint([*camera[:3]], field_identity(trained), camera.height, camera.width, background)
     frames = Film(trained, color, camera, FrameStore(out.parent / f".{out.stem}-{key}"))
@@ -130,29 +130,6 @@ def chosen_views(trained: SceneArtifact, path: str, views: list[int] | None, n_f
         raise NerfcompError(f"n_frames is {n_frames}; a path needs at least one frame.")
     center = torch.tensor(trained.scene.aabb).mean(0)
     return CameraPath(along(known, film_poses(known.c2w, center, kinds[path], n_frames)), 30.0)
-
-
-def resized(camera: Camera, size: tuple[int, int] | None) -> Camera:
-    """The same views as pictures of another width and height; the vertical field of view stays.
-
-    Raises:
-        NerfcompError: A side is shorter than one pixel.
-
-    >>> from nerfcomp.geometry.cameras import make_camera
-    >>> resized(make_camera(torch.eye(3, 4), height=50, width=80, focal=40.0), (200, 100)).intrinsics.tolist()
-    [[80.0, 80.0, 100.0, 50.0]]
-    """
-    if size is None:
-        return camera
-    width, height = size
-    if min(size) < 1:
-        raise NerfcompError(f"size is {size}; pictures need at least one pixel each way.")
-    zoom = height / camera.height
-    fx, fy, cx, cy = camera.intrinsics.unbind(1)
-    middle = (cx - camera.width / 2) * zoom + width / 2
-    return camera._replace(
-        intrinsics=torch.stack([fx * zoom, fy * zoom, middle, cy * zoom], 1), height=height, width=width
-    )
 
 
 def named(out: Path, kind: str) -> Path:

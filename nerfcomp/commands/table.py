@@ -32,6 +32,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "render:render",
             "Render a film (.mp4) or stills (a folder) of a .nfc file or checkpoint along a path, from the file alone.",
         ),
+        "view": Command(
+            "view:view",
+            "Turn a decoded scene in a browser: coarse while it moves, whole when it stands; until Ctrl-C.",
+        ),
     },
     "Measurements": {
         "evaluate": Command(

@@ -108,6 +108,30 @@ def scaled(camera: Camera, factor: float) -> Camera:
     return camera._replace(intrinsics=camera.intrinsics * ratios, height=height, width=width)
 
 
+def resized(camera: Camera, width: int, height: int) -> Camera:
+    """Return the same views as pictures of another width and height; the vertical field of view stays.
+
+    Args:
+        camera: Any camera.
+        width: Columns, at least 1.
+        height: Rows, at least 1.
+
+    Raises:
+        ValueError: A side is shorter than one pixel.
+
+    Example:
+        >>> resized(make_camera(torch.eye(3, 4), height=50, width=80, focal=40.0), 200, 100).intrinsics.tolist()
+        [[80.0, 80.0, 100.0, 50.0]]
+    """
+    if min(width, height) < 1:
+        raise ValueError(f"pictures of {width} x {height} pixels; they need at least one pixel each way")
+    zoom = height / camera.height
+    fx, fy, cx, cy = camera.intrinsics.unbind(1)
+    middle = (cx - camera.width / 2) * zoom + width / 2
+    intrinsics = torch.stack([fx * zoom, fy * zoom, middle, cy * zoom], 1)
+    return camera._replace(intrinsics=intrinsics, height=height, width=width)
+
+
 def camera_on(camera: Camera, device: torch.device) -> Camera:
     """Copy a camera to a device; nothing is copied where it is there already."""
     c2w, intrinsics, distortion = (part.to(device) for part in camera[:3])

@@ -80,10 +80,21 @@ def _pose(values: Any, where: str) -> Tensor:
 
 
 def write_camera_path(path: Path, camera: Camera, fps: float) -> None:
-    """Write what `read_camera_path` reads; lenses are left out, and the middle of the image is its principal point.
+    """Write what `read_camera_path` reads.
 
     Args:
         path: The file.
+        camera: See `path_content`.
+        fps: Frames per second.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(path_content(camera, fps)), encoding="utf-8")
+
+
+def path_content(camera: Camera, fps: float) -> dict[str, Any]:
+    """The JSON value of a path; lenses are left out, and the middle of the image is its principal point.
+
+    Args:
         camera: F views.
         fps: Frames per second.
     """
@@ -96,7 +107,7 @@ def write_camera_path(path: Path, camera: Camera, fps: float) -> None:
         }
         for pose, fy in zip(camera.c2w.double(), camera.intrinsics[:, 1].tolist())
     ]
-    content = {
+    return {
         "camera_type": "perspective",
         "render_height": camera.height,
         "render_width": camera.width,
@@ -104,5 +115,3 @@ def write_camera_path(path: Path, camera: Camera, fps: float) -> None:
         "fps": fps,
         "seconds": len(frames) / fps,
     }
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")

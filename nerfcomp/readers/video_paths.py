@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
@@ -16,6 +17,7 @@ from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.paths import look_at, spherical_path, spiral_path
 from nerfcomp.readers.alignment import average_pose, focus_point, relative_to
 
+Knots = npt.NDArray[np.float64]
 PathKind = Literal["turntable", "spiral", "along", "auto"]
 
 _WIDEST_GAP = math.radians(100)  # between neighbouring views, seen from above, of a scene that is surrounded
@@ -126,19 +128,41 @@ def follow(c2w: Tensor, n_frames: int) -> Tensor:
         raise ValueError(f"a path needs at least one frame, not {n_frames}")
     if len(c2w) == 1:
         return c2w.repeat(n_frames, 1, 1)
-    centers = c2w[:, :, 3].double().numpy()
-    order = _order(centers)
-    knots = np.concatenate([centers, -c2w[:, :, 2].double().numpy(), c2w[:, :, 1].double().numpy()], 1)[order]
+    knots = _knots(c2w)
+    knots = knots[_order(knots[:, :3])]
     smooth = gaussian_filter1d(knots, max(1.0, _SMOOTHING * len(knots)), axis=0, mode="nearest")
-    moved = np.linalg.norm(np.diff(smooth[:, :3], axis=0), axis=1)
-    turned = np.linalg.norm(np.diff(smooth[:, 3:6], axis=0), axis=1)
+    return _joined(smooth, n_frames)
+
+
+def through(c2w: Tensor, n_frames: int) -> Tensor:
+    """Move through poses in their order along a cubic spline, at an even pace.
+
+    Args:
+        c2w: (V, 3, 4) poses, the first and the last of which begin and end the path.
+        n_frames: F, at least 1.
+
+    Returns:
+        (F, 3, 4) camera to world.
+    """
+    return c2w.repeat(n_frames, 1, 1) if len(c2w) == 1 else _joined(_knots(c2w), n_frames)
+
+
+def _knots(c2w: Tensor) -> Knots:
+    """Position, viewing direction and up direction of (V, 3, 4) poses."""
+    return torch.cat([c2w[:, :, 3], -c2w[:, :, 2], c2w[:, :, 1]], 1).double().numpy()
+
+
+def _joined(knots: Knots, n_frames: int) -> Tensor:
+    """Run evenly along the spline through knots, where moving and turning count alike."""
+    moved = np.linalg.norm(np.diff(knots[:, :3], axis=0), axis=1)
+    turned = np.linalg.norm(np.diff(knots[:, 3:6], axis=0), axis=1)
     pace = sum(part / max(part.sum(), 1e-9) for part in (moved, turned)) + 1e-6
     along = np.concatenate([[0.0], np.cumsum(pace)])
-    frames = torch.from_numpy(CubicSpline(along, smooth)(np.linspace(0.0, along[-1], n_frames))).float()
+    frames = torch.from_numpy(CubicSpline(along, knots)(np.linspace(0.0, along[-1], n_frames))).float()
     return look_at(frames[:, :3], frames[:, :3] + frames[:, 3:6], frames[:, 6:])
 
 
-def _order(centers: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[int]:
+def _order(centers: Knots) -> list[int]:
     """Order of (V, 3) positions for a path past them: their own unless going to the nearest one takes half the way."""
     nearest, left = [0], set(range(1, len(centers)))
     while left:

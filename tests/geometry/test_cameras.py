@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nerfcomp.geometry.cameras import make_camera, project, scaled
+from nerfcomp.geometry.cameras import Camera, make_camera, pixel_directions, project, resized, scaled
 from nerfcomp.geometry.paths import look_at, spherical_path, spiral_path
 
 UP = torch.tensor([0.0, 0.0, 1.0])
@@ -134,3 +134,13 @@ def test_paths_refuse_what_is_no_path() -> None:
         spherical_path(3, 0.0)
     with pytest.raises(ValueError, match="at least one frame"):
         spiral_path(torch.eye(3, 4), (1.0, 1.0, 1.0), 1.0, 0)
+
+
+def test_another_size_keeps_the_vertical_field_of_view() -> None:
+    camera = make_camera(torch.eye(3, 4), height=50, width=80, focal=40.0, center=(44.0, 25.0))
+    wide = resized(camera, 400, 100)
+
+    def direction(views: Camera, x: float, y: float) -> torch.Tensor:
+        return pixel_directions(views.intrinsics, views.distortion, torch.tensor([x]), torch.tensor([y]))
+
+    assert torch.allclose(direction(camera, 39.5, -0.5), direction(wide, 199.5, -0.5))
