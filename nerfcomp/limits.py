@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from nerfcomp.errors import ContainerError
 
 MOST_ELEMENTS = 2**26  # 256 MiB as float32; what a file of a few kilobytes could say of itself
+MOST_VOXELS = 2**27  # of a volume whose coefficients are in memory at once, beside other tensors
 _LONGEST_LIST, _LONGEST_TEXT, _DEEPEST = 4096, 1024, 4
 _LARGEST_INTEGER = 2**63
 

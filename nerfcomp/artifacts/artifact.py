@@ -53,11 +53,13 @@ class Artifact(ABC):
         kind: What the kind is called where people read it.
         field_classes: Classes of networks that are of this kind.
         parts: Keys of descriptions of this kind beside the field.
+        compact: Whether its files may be so small that their header matters.
     """
 
     kind: ClassVar[str]
     field_classes: ClassVar[tuple[type[Field], ...]]
     parts: ClassVar[tuple[str, ...]] = ()
+    compact: ClassVar[bool] = False
 
     field: Field
     qp: dict[str, int] | None = None

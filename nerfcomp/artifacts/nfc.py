@@ -146,10 +146,11 @@ def encode_artifact(
         storage[name] = Storage(_CODED, 0) if coded else Storage(_PLAIN)
     for name, value in trained.exact_tensors().items():
         tensors[name] = value.cpu().numpy()
-        storage[name] = Storage(name)
+        storage[name] = Storage(name, pyramid=value.dtype == torch.int32 and value.dim() == 3)
     header = {**trained.replace(qp=None).for_file().describe(), "writer": f"nerfcomp {__version__}"}
     header.pop("hooks", None)  # what is decoded has none
-    return Container(header | ({"provenance": dict(provenance)} if provenance else {}), encode(tensors, storage))
+    header |= {"provenance": dict(provenance)} if provenance else {}
+    return Container(header, encode(tensors, storage), trained.compact)
 
 
 def decode_artifact(container: Container, trust: bool = False) -> Artifact:

@@ -15,7 +15,7 @@ from nerfcomp.artifacts.volume_info import Axes, VolumeInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import DivergedError
-from nerfcomp.fields import Field, HashVolume, LatentGridVolume, VolumeField, build_field
+from nerfcomp.fields import Field, HashVolume, LatentGridVolume, VolumeField, WaveletVolume, build_field
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.lattice import lattice_positions
 
@@ -32,8 +32,9 @@ class VolumeArtifact(Artifact):
     """
 
     kind: ClassVar[str] = "volume"
-    field_classes: ClassVar[tuple[type[Field], ...]] = (HashVolume, LatentGridVolume)
+    field_classes: ClassVar[tuple[type[Field], ...]] = (HashVolume, LatentGridVolume, WaveletVolume)
     parts: ClassVar[tuple[str, ...]] = ("volume",)
+    compact: ClassVar[bool] = True
 
     field: VolumeField
     info: VolumeInfo
@@ -44,6 +45,8 @@ class VolumeArtifact(Artifact):
         info = VolumeInfo.from_json(description["volume"])
         field = build_field(Description.from_json(description["field"]), cls.field_classes)
         assert isinstance(field, VolumeField)
+        if field.lattice not in (None, info.shape):
+            raise ValueError(f"a field of {field.lattice} voxels for a volume of {info.shape}")
         return cls(
             field=field.eval(),
             info=info,
@@ -54,6 +57,15 @@ class VolumeArtifact(Artifact):
     def describe(self) -> dict[str, Any]:
         """Say in JSON values how this is rebuilt, weights apart."""
         return {**super().describe(), "volume": self.info.to_json()}
+
+    def exact_tensors(self) -> dict[str, Tensor]:
+        """Levels of a field that is quantized from the start; none of others."""
+        return self.field.exact_tensors()
+
+    def with_exact_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
+        """Take over what `exact_tensors` gave."""
+        self.field.take_exact_tensors(tensors)
+        return self
 
     def sensitivity(self, seed: int = 0, batches: int = _BATCHES, points: int = _POINTS) -> dict[str, Tensor]:
         """Measure how much each weight matters to values at random positions; see `Artifact.sensitivity`."""

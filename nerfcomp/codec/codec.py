@@ -4,7 +4,7 @@ Notation: *storage* says for each tensor in which section it lies and how: quant
 Sections hold what is used together, such as one grid level: coding and decoding work section by section.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from nerfcomp.codec.container import ITEM_BYTES, Container, Section, TensorSpec
 from nerfcomp.codec.nnc import SCALING, coded_units, encode_nnc
 from nerfcomp.codec.occupancy_coder import decode_occupancy, encode_occupancy
+from nerfcomp.codec.pyramid_coder import decode_pyramid, encode_pyramid
 from nerfcomp.codec.quantizers import Quantized
 from nerfcomp.codec.sandbox import Limits, decode_sections
 from nerfcomp.errors import ContainerError
@@ -27,12 +28,14 @@ class Storage(NamedTuple):
         dependent: Quantize with the 8-state trellis (NNC tensors only).
         folds: Of a tensor ``X.weight_scaling`` beside ``X.weight``: it is the local scaling of that weight, which
             decoders multiply it into; otherwise a tensor like any other that comes back under its name.
+        pyramid: An int32 tensor (X, Y, Z) of levels of a wavelet pyramid, coded as one, alone in its section.
     """
 
     section: str
     qp: int | None = None
     dependent: bool = True
     folds: bool = True
+    pyramid: bool = False
 
 
 def encode(tensors: Mapping[str, np.ndarray | Quantized], storage: Mapping[str, Storage]) -> tuple[Section, ...]:
@@ -86,7 +89,9 @@ def decode(container: Container, trust: bool = False, limits: Limits = Limits())
         if section.kind == "nnc":
             tensors.update({spec.name: quantized[spec.name] for spec in section.tensors})
         elif section.kind == "bits":
-            tensors[section.tensors[0].name] = _decode_bits(section)
+            tensors[section.tensors[0].name] = _decode_alone(section, decode_occupancy)
+        elif section.kind == "pyramid":
+            tensors[section.tensors[0].name] = _decode_alone(section, decode_pyramid)
         else:
             tensors.update(_decode_raw(section))
     return tensors
@@ -105,18 +110,24 @@ def unwrap(container: Container) -> dict[str, bytes]:
 
 def _encode_section(name: str, group: Mapping[str, np.ndarray | Quantized], storage: Mapping[str, Storage]) -> Section:
     kinds = {tensor: _kind(value, storage[tensor]) for tensor, value in group.items()}
-    if len(set(kinds.values())) > 1 or ("bits" in kinds.values() and len(group) > 1):
+    if len(set(kinds.values())) > 1 or (len(group) > 1 and not {"nnc", "raw"} & set(kinds.values())):
         raise ValueError(f"Section {name!r} would hold {kinds}; give tensors of different kinds different sections.")
     kind = next(iter(kinds.values()))
     if kind == "nnc":
         return _encode_quantized(name, group, storage)
     arrays = {tensor: value for tensor, value in group.items() if not isinstance(value, Quantized)}
-    return _encode_bits(name, arrays) if kind == "bits" else _encode_raw(name, arrays)
+    if kind == "raw":
+        return _encode_raw(name, arrays)
+    ((tensor, value),) = arrays.items()
+    data = encode_occupancy(value) if kind == "bits" else encode_pyramid(value)
+    return Section(name, kind, data, (TensorSpec(tensor, value.dtype.name, value.shape),))
 
 
 def _kind(value: np.ndarray | Quantized, storage: Storage) -> str:
     if isinstance(value, Quantized) or storage.qp is not None:
         return "nnc"
+    if storage.pyramid:
+        return "pyramid"
     return "bits" if value.dtype == bool and value.ndim == 4 else "raw"
 
 
@@ -146,14 +157,9 @@ def decoded_names(names: Collection[str], unscaled: Collection[str] = ()) -> lis
     return [name for unit in units for name in unit if len(unit) == 1 or not name.endswith(SCALING)]
 
 
-def _encode_bits(name: str, group: Mapping[str, np.ndarray]) -> Section:
-    ((tensor, grid),) = group.items()
-    return Section(name, "bits", encode_occupancy(grid), (TensorSpec(tensor, "bool", grid.shape),))
-
-
-def _decode_bits(section: Section) -> np.ndarray:
+def _decode_alone(section: Section, decoder: Callable[[bytes, tuple[int, ...]], np.ndarray]) -> np.ndarray:
     try:
-        return decode_occupancy(section.data, section.tensors[0].shape)
+        return decoder(section.data, section.tensors[0].shape)
     except ValueError as error:
         raise ContainerError(f"Section {section.name!r} cannot be decoded: {error}") from error
 

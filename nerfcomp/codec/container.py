@@ -4,7 +4,7 @@ Layout, integers little-endian::
 
     offset  bytes  content
     0       8      magic 89 4E 46 43 0D 0A 1A 0A  (text-mode copies break it visibly)
-    8       4      version, 1
+    8       4      version, 1; or 2, which :mod:`nerfcomp.codec.frame` describes
     12      4      H, length of the header
     16      H      header: JSON, UTF-8, keys sorted, no spaces
     16+H    ...    the sections one after another, in the order and with the lengths that the header lists
@@ -15,31 +15,28 @@ file holds tensors of a module that this program does not know; ``sections`` (ki
 inside); and whatever else the writer adds: rendering values, provenance.
 
 Notation: a *section* is a run of bytes of one *kind*: ``nnc`` (an NNC bitstream), ``bits`` (an occupancy grid),
-``raw`` (little-endian arrays).
+``pyramid`` (levels of wavelet coefficients), ``raw`` (little-endian arrays).
 """
 
-import hashlib
 import re
-import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nerfcomp.codec.header import MAX_HEADER, MAX_TENSORS, dump_header, element_count, load_header
+from nerfcomp.codec.frame import framed, unframed
+from nerfcomp.codec.header import MAX_TENSORS, dump_header, element_count, load_header
 from nerfcomp.errors import ContainerError
 from nerfcomp.files import atomic_write
-from nerfcomp.limits import MOST_ELEMENTS
+from nerfcomp.limits import MOST_ELEMENTS, MOST_VOXELS
 
-MAGIC = b"\x89NFC\r\n\x1a\n"
-VERSION = 1
 MAX_SECTIONS = 4096
 MAX_FILE = 2**31
 _WRITTEN = 2**31  # elements; who has them in memory may write them
 ITEM_BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1}
 TENSORS = "tensors"  # what the header's ``kind`` says of a file without a field
-KIND_DTYPES = {"nnc": {"float32", "int32"}, "bits": {"bool"}, "raw": set(ITEM_BYTES)}
-_PREFIX = struct.Struct("<8sII")
-_DIGEST = 32
+KIND_DTYPES = {"nnc": {"float32", "int32"}, "bits": {"bool"}, "pyramid": {"int32"}, "raw": set(ITEM_BYTES)}
+_ALONE = {"bits": 4, "pyramid": 3}  # dimensions of the one tensor that such a section holds
+_NUMBERS = {3: "three", 4: "four"}
 _CLASS_PATH = re.compile(r"nerfcomp\.fields\.[A-Za-z][A-Za-z0-9_]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9_.\-/:]{1,200}")
 
@@ -62,10 +59,11 @@ class Section(NamedTuple):
 
 
 class Container(NamedTuple):
-    """A checked ``.nfc`` in memory: ``header`` without the section table, and the sections."""
+    """A checked ``.nfc`` in memory: header without the section table, sections, whether the file is of version 2."""
 
     header: dict[str, Any]
     sections: tuple[Section, ...]
+    compact: bool = False
 
     def to_bytes(self) -> bytes:
         """Serialize; the same bytes for the same content. See :func:`to_bytes`."""
@@ -104,8 +102,7 @@ def to_bytes(container: Container) -> bytes:
         for section in container.sections
     ]
     header = dump_header({**container.header, "sections": table})
-    body = b"".join([_PREFIX.pack(MAGIC, VERSION, len(header)), header, *(s.data for s in container.sections)])
-    data = body + hashlib.sha256(body).digest()
+    data = framed(header, b"".join(section.data for section in container.sections), container.compact)
     from_bytes(data, max_elements=_WRITTEN)
     return data
 
@@ -129,24 +126,24 @@ def from_bytes(data: bytes, classes: Collection[str] | None = None, max_elements
     ...
     nerfcomp.errors.ContainerError: This is not a .nfc file: it starts with b'GIF89a, ', not with b'\x89NFC\r\n\x1a\n'.
     """
-    length = _checked_frame(data)
-    header = load_header(data[_PREFIX.size : _PREFIX.size + length])
+    frame = unframed(data)
+    header = load_header(frame.header)
     _check_kind(header, classes)
     table = header.pop("sections", None)
     if not isinstance(table, list) or len(table) > MAX_SECTIONS:
         raise ContainerError(f"The header must list up to {MAX_SECTIONS} sections; the file cannot be used.")
     sections = []
-    position = _PREFIX.size + length
+    position = frame.start
     for entry in table:
         name, kind, size, tensors = _checked_entry(entry)
-        if size > len(data) - _DIGEST - position:
+        if size > frame.end - position:
             raise ContainerError(f"Section {name!r} claims {size} bytes, more than the file has left.")
         sections.append(Section(name, kind, bytes(data[position : position + size]), tensors))
         position += size
-    if position != len(data) - _DIGEST:
-        raise ContainerError(f"{len(data) - _DIGEST - position} bytes of the file belong to no section.")
+    if position != frame.end:
+        raise ContainerError(f"{frame.end - position} bytes of the file belong to no section.")
     _check_unique(sections, max_elements)
-    return Container(header, tuple(sections))
+    return Container(header, tuple(sections), frame.compact)
 
 
 def write_container(path: str | Path, container: Container) -> int:
@@ -203,25 +200,6 @@ def read_container(
         raise ContainerError(f"{path}: {error}") from error
 
 
-def _checked_frame(data: bytes) -> int:
-    """Check magic, version, length and digest; return the header's length."""
-    if data[: len(MAGIC)] != MAGIC:
-        raise ContainerError(f"This is not a .nfc file: it starts with {bytes(data[:8])!r}, not with {MAGIC!r}.")
-    if len(data) < _PREFIX.size + _DIGEST:
-        raise ContainerError(f"The file is cut off after {len(data)} bytes; copy it again.")
-    _, version, length = _PREFIX.unpack_from(data)
-    if version != VERSION:
-        raise ContainerError(
-            f"The file has version {version}, this program reads version {VERSION}; "
-            "decode it with the nerfcomp that wrote it, or update this one."
-        )
-    if length > min(MAX_HEADER, len(data) - _PREFIX.size - _DIGEST):
-        raise ContainerError(f"The header claims {length} bytes, more than the file holds; the file is damaged.")
-    if hashlib.sha256(data[:-_DIGEST]).digest() != data[-_DIGEST:]:
-        raise ContainerError("The file is damaged: its SHA-256 does not match; copy or encode it again.")
-    return int(length)
-
-
 def _check_kind(header: Mapping[str, Any], classes: Collection[str] | None) -> None:
     """Check what the file says it is of: a field, or tensors alone."""
     if header.get("kind") == TENSORS and "field" not in header:
@@ -259,8 +237,8 @@ def _checked_entry(entry: Any) -> tuple[str, str, int, tuple[TensorSpec, ...]]:
     if not isinstance(tensors, list) or not 0 < len(tensors) <= MAX_TENSORS:
         raise ContainerError(f"Section {name!r} must list 1 to {MAX_TENSORS} tensors.")
     specs = tuple(_checked_spec(name, kind, tensor) for tensor in tensors)
-    if kind == "bits" and (len(specs) != 1 or len(specs[0].shape) != 4):
-        raise ContainerError(f"Section {name!r} must hold one grid of four dimensions.")
+    if kind in _ALONE and (len(specs) != 1 or len(specs[0].shape) != _ALONE[kind]):
+        raise ContainerError(f"Section {name!r} must hold one grid of {_NUMBERS[_ALONE[kind]]} dimensions.")
     expected = sum(element_count(spec.shape) * ITEM_BYTES[spec.dtype] for spec in specs)
     if kind == "raw" and size != expected:
         raise ContainerError(f"Section {name!r} has {size} bytes, but its tensors need {expected}.")
@@ -290,7 +268,10 @@ def _check_unique(sections: list[Section], max_elements: int) -> None:
             raise ContainerError(f"The header lists a {kind} twice; the file cannot be used.")
     if len(specs) > MAX_TENSORS:
         raise ContainerError(f"The header lists {len(specs)} tensors; at most {MAX_TENSORS} are allowed.")
-    total = sum(element_count(spec.shape) for spec in specs)
+    pyramids = [spec for section in sections if section.kind == "pyramid" for spec in section.tensors]
+    if len(pyramids) > 1 or any(element_count(spec.shape) > MOST_VOXELS for spec in pyramids):
+        raise ContainerError(f"The header lists pyramids of coefficients; one of {MOST_VOXELS} voxels is allowed.")
+    total = sum(element_count(spec.shape) for spec in specs if spec not in pyramids)
     if total > max_elements:
         raise ContainerError(
             f"The header asks for {total:,} tensor elements; at most {max_elements:,} are allowed. Raise max_elements "

@@ -1,55 +1,28 @@
-"""The statistical model and range coder behind :mod:`nerfcomp.codec.occupancy_coder`, in integers only.
+"""The statistical model and range coder behind :mod:`nerfcomp.codec.occupancy_coder`: contexts of a cell.
 
-Six adaptive bit models look at different neighbourhoods of a cell; two small networks, trained on the way, mix them in
-the logistic domain (Mahoney, "Adaptive weighing of context models for lossless data compression", 2005), a table
-refines the mean of the two, and a carry-less binary range coder spends the bits. Coder and decoder run the same code.
+Six adaptive bit models look at different neighbourhoods of a cell; see :mod:`nerfcomp.codec.bit_models`.
 
 Notation:
-    probability  of a set cell, times 65536
-    stretched    ``256 * ln(p / (1 - p))``, limited to +-2047: the logistic domain
     octant       which of its parent's 2 x 2 x 2 children a cell is, 0 to 7
     slot         index of an adaptive probability; row: index of a set of mixing weights
 """
 
 import itertools
-from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from nerfcomp.codec.bit_models import MODELS, ContextModel, code_bit, kernel, learn, new_model, predict
 
 PAD = 2
 SETS = 3  # separate statistics for the finest level, the next one, and all others
-MODELS = 6
-INPUTS = 2 * MODELS + 1
 SLOTS = 8192
 ROWS = 64
 REFINE_ROWS = 512
-ONE = 65536
-MIN_PROBABILITY = 24
-COUNT_LIMIT = 127
-MIXING_RATE = 20
-FULL = 0xFFFFFFFF
 # Steps (x, y, z) to the cells that predict one: those of its own level that are coded before it, first all 13 that
 # touch it, then the next ones along the axes; and in the level above, its parent's 3 x 3 x 3 with the parent last.
 _TOUCHING = ["..-", ".-.", "-..", ".--", "-.-", "--.", "---", ".-+", "-.+", "-+.", "--+", "-+-", "-++"]
 _ABOVE = ["+..", ".+.", "..+", "++.", "+.+", ".++", "+++", "+-.", "+.-", ".+-", "-..", ".-.", "..-"]
 KNOWN, SECOND, PARENTS = 13, 16, 43
-_kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
-
-
-class ContextModel(NamedTuple):
-    """State of one coding pass: adaptive tables, range coder (low, high, code word, position), and scratch space."""
-
-    probabilities: np.ndarray  # (SETS * MODELS * SLOTS,) int32
-    counts: np.ndarray  # (SETS * MODELS * SLOTS,) int32, how often a slot was used
-    mixers: np.ndarray  # (2 * SETS * ROWS, INPUTS) int64, weight 1 is 65536
-    refined: np.ndarray  # (SETS * REFINE_ROWS, 33) int32
-    coder: np.ndarray  # (4,) int64
-    squash: np.ndarray  # (4096,) int64, probability of stretched - 2048
-    stretch: np.ndarray  # (4096,) int64, stretched of probability >> 4
-    rates: np.ndarray  # (COUNT_LIMIT + 1,) int64, adaptation rate by count, times 65536
-    inputs: np.ndarray  # (INPUTS,) int64
-    slots: np.ndarray  # (MODELS,) int64
 
 
 def neighbours() -> np.ndarray:
@@ -65,47 +38,12 @@ def neighbours() -> np.ndarray:
     return steps
 
 
-def new_model() -> ContextModel:
-    """Return the state that coder and decoder start from.
-
-    >>> int(new_model().squash[2048])
-    32768
-    """
-    squash = _squash_table()
-    stretch = np.clip(np.searchsorted(squash, np.arange(4096) * 16 + 8) - 2048, -2047, 2047)
-    mixers = np.zeros((2 * SETS * ROWS, INPUTS), np.int64)
-    mixers[:, : 2 * MODELS : 2] = ONE // 4
-    knots = squash[np.clip(np.arange(33) * 128, 0, 4095)]
-    return ContextModel(
-        np.full(SETS * MODELS * SLOTS, ONE // 2, np.int32),
-        np.zeros(SETS * MODELS * SLOTS, np.int32),
-        mixers,
-        np.tile(knots.astype(np.int32), (SETS * REFINE_ROWS, 1)),
-        np.array([0, FULL, 0, 0], np.int64),
-        squash,
-        stretch.astype(np.int64),
-        ONE // (np.arange(COUNT_LIMIT + 1, dtype=np.int64) + 2),
-        np.zeros(INPUTS, np.int64),
-        np.zeros(MODELS, np.int64),
-    )
+def new_occupancy_model() -> ContextModel:
+    """Return the state that coder and decoder start from."""
+    return new_model(SETS * MODELS * SLOTS, 2 * SETS * ROWS, SETS * REFINE_ROWS)
 
 
-def _squash_table() -> np.ndarray:
-    """Tabulate ``65536 / (1 + exp(-x / 256))`` for x = -2048..2047 with Python's integers, exact on every machine."""
-    unit = 1 << 64
-    base, term = unit, unit
-    for k in range(1, 12):  # the series of exp(1 / 256)
-        term //= 256 * k
-        base += term
-    positive, odds = [], unit
-    for _ in range(2049):
-        positive.append((ONE * odds) // (unit + odds))
-        odds = odds * base >> 64
-    table = [ONE - positive[-x] if x < 0 else positive[x] for x in range(-2048, 2048)]
-    return np.clip(np.array(table, np.int64), 16, ONE - 16)
-
-
-@_kernel
+@kernel
 def code_levels(
     model: ContextModel,
     cells: np.ndarray,
@@ -150,7 +88,7 @@ def code_levels(
     return True
 
 
-@_kernel
+@kernel
 def _code_cell(
     model: ContextModel,
     cells: np.ndarray,
@@ -171,32 +109,16 @@ def _code_cell(
     second = _gather(cells, cell, near, KNOWN, SECOND)
     parents = _gather(cells, parent, near_parent, SECOND, PARENTS) if parent >= 0 else 0
     row_a, row_b, row_c = _contexts(model.slots, known, second, parents, parent >= 0, octant, kind)
-    _stretch_inputs(model.inputs, model.slots, model.probabilities, model.stretch)
-    mixed_a = _mix(model.mixers, row_a, model.inputs)
-    mixed_b = _mix(model.mixers, row_b, model.inputs)
-    mean = (mixed_a + mixed_b) >> 1
-    knot = (mean + 2048) >> 7
-    fraction = (mean + 2048) & 127
-    refined = (model.refined[row_c, knot] * (128 - fraction) + model.refined[row_c, knot + 1] * fraction) >> 7
-    probability = (model.squash[mean + 2048] + refined) >> 1
-    probability = min(max(probability, MIN_PROBABILITY), ONE - MIN_PROBABILITY)
-    bit = _code_bit(model.coder, code, probability, cells[cell], decoding)
+    probability, mixed_a, mixed_b = predict(model, row_a, row_b, row_c)
+    bit = code_bit(model.coder, code, probability, cells[cell], decoding)
     if bit < 0:
         return False
     cells[cell] = bit
-    _learn(model.mixers, row_a, model.inputs, (bit << 16) - model.squash[mixed_a + 2048])
-    _learn(model.mixers, row_b, model.inputs, (bit << 16) - model.squash[mixed_b + 2048])
-    target = bit * (ONE - 1)
-    for slot in model.slots:
-        count = model.counts[slot]
-        model.probabilities[slot] += ((target - model.probabilities[slot]) * model.rates[count]) >> 16
-        model.counts[slot] = min(count + 1, COUNT_LIMIT)
-    nearest = knot + (fraction >> 6)
-    model.refined[row_c, nearest] += (target - model.refined[row_c, nearest]) >> 6
+    learn(model, row_a, row_b, row_c, mixed_a, mixed_b, bit)
     return True
 
 
-@_kernel
+@kernel
 def _gather(cells: np.ndarray, cell: int, near: np.ndarray, first: int, last: int) -> int:
     """Collect the cells at the distances ``near[first:last]`` into the bits of a number."""
     bits = 0
@@ -205,7 +127,7 @@ def _gather(cells: np.ndarray, cell: int, near: np.ndarray, first: int, last: in
     return bits
 
 
-@_kernel
+@kernel
 def _ones(bits: int) -> int:
     total = 0
     while bits != 0:
@@ -214,7 +136,7 @@ def _ones(bits: int) -> int:
     return total
 
 
-@_kernel
+@kernel
 def _contexts(
     slots: np.ndarray, known: int, second: int, parents: int, has_parent: bool, octant: int, kind: int
 ) -> tuple[int, int, int]:
@@ -234,52 +156,3 @@ def _contexts(
         slots[index] += (kind * MODELS + index) * SLOTS
     row_c = kind * REFINE_ROWS + (faces | turned << 3 | next_parents << 6)
     return kind * ROWS + (faces << 3 | octant), (SETS + kind) * ROWS + around, row_c
-
-
-@_kernel
-def _stretch_inputs(inputs: np.ndarray, slots: np.ndarray, probabilities: np.ndarray, stretch: np.ndarray) -> None:
-    """Two inputs for each model, its stretched probability and its distance from one half, and a constant."""
-    for index in range(MODELS):
-        probability = probabilities[slots[index]]
-        inputs[2 * index] = stretch[probability >> 4]
-        inputs[2 * index + 1] = (probability - ONE // 2) >> 5
-    inputs[INPUTS - 1] = 256
-
-
-@_kernel
-def _mix(mixers: np.ndarray, row: int, inputs: np.ndarray) -> int:
-    total = 0
-    for index in range(INPUTS):
-        total += mixers[row, index] * inputs[index]
-    return min(max(total >> 16, -2047), 2047)
-
-
-@_kernel
-def _learn(mixers: np.ndarray, row: int, inputs: np.ndarray, error: int) -> None:
-    for index in range(INPUTS):
-        mixers[row, index] += (inputs[index] * error * MIXING_RATE) >> 20
-
-
-@_kernel
-def _code_bit(coder: np.ndarray, code: np.ndarray, probability: int, bit: int, decoding: bool) -> int:
-    """Code or decode one bit of the given probability of 1; -1 when ``code`` is too short."""
-    low, high = coder[0], coder[1]
-    span = high - low
-    middle = low + (span >> 16) * probability + (((span & 0xFFFF) * probability) >> 16)
-    if decoding:
-        bit = 1 if coder[2] <= middle else 0
-    if bit != 0:
-        high = middle
-    else:
-        low = middle + 1
-    while (low ^ high) & 0xFF000000 == 0:
-        if coder[3] >= len(code):
-            return -1
-        if decoding:
-            coder[2] = (coder[2] << 8 & FULL) | code[coder[3]]
-        else:
-            code[coder[3]] = high >> 24
-        coder[3] += 1
-        low, high = low << 8 & FULL, (high << 8 & FULL) | 255
-    coder[0], coder[1] = low, high
-    return int(bit)

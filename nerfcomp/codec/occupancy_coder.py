@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nerfcomp.codec.context_mixing import PAD, ContextModel, code_levels, neighbours, new_model
+from nerfcomp.codec.bit_models import WORD_BYTES, finish_coding, start_decoding
+from nerfcomp.codec.context_mixing import PAD, code_levels, neighbours, new_occupancy_model
 
 MAX_CELLS = 2**26
 MAX_SIDE = 1024
 MAX_CASCADES = 64
 COARSEST = 4
-WORD_BYTES = 4
 
 
 class _Layout(NamedTuple):
@@ -49,7 +49,7 @@ def encode_occupancy(grid: np.ndarray) -> bytes:
     _check_shape(grid.shape)
     layout = _layout(grid.shape)
     code = np.zeros(2 * layout.total * len(grid) + 64, np.uint8)
-    model = new_model()
+    model = new_occupancy_model()
     for cascade in grid:
         level: np.ndarray = cascade
         cells = np.zeros(layout.total, np.int8)
@@ -58,7 +58,7 @@ def encode_occupancy(grid: np.ndarray) -> bytes:
             level = _halved(level)
         fits = code_levels(model, cells, layout.sizes, layout.offsets, layout.near, code, False)
         assert fits, "no bit costs more than 12 bits"
-    return _finish_coding(model, code)
+    return finish_coding(model, code)
 
 
 def decode_occupancy(code: bytes, shape: tuple[int, ...]) -> np.ndarray:
@@ -79,9 +79,11 @@ def decode_occupancy(code: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """
     _check_shape(shape)
     layout = _layout(shape)
-    model = new_model()
+    model = new_occupancy_model()
     source = np.frombuffer(code, np.uint8).copy()
-    _start_decoding(model, source)
+    if len(source) < WORD_BYTES:
+        raise ValueError("the occupancy code is too short for its grid")
+    start_decoding(model, source)
     grid = np.zeros(shape, bool)
     for index in range(len(grid)):
         cells = np.zeros(layout.total, np.int8)
@@ -138,16 +140,3 @@ def _halved(level: np.ndarray) -> np.ndarray:
     even = np.pad(level, [(0, size % 2) for size in level.shape])
     x, y, z = (size // 2 for size in even.shape)
     return np.asarray(even.reshape(x, 2, y, 2, z, 2).any(axis=(1, 3, 5)))
-
-
-def _start_decoding(model: ContextModel, source: np.ndarray) -> None:
-    if len(source) < WORD_BYTES:
-        raise ValueError("the occupancy code is too short for its grid")
-    for byte in source[:WORD_BYTES]:
-        model.coder[2] = model.coder[2] << 8 | int(byte)
-    model.coder[3] = WORD_BYTES
-
-
-def _finish_coding(model: ContextModel, code: np.ndarray) -> bytes:
-    position = int(model.coder[3])
-    return code[:position].tobytes() + int(model.coder[0]).to_bytes(WORD_BYTES, "big")

@@ -1,7 +1,6 @@
 """``compress.py volume``: a scalar volume to a small file, with everything a scientist asks about it."""
 
 import logging
-import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -9,22 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from nerfcomp.artifacts.kinds import of_kind
-from nerfcomp.artifacts.nfc import decode_artifact, read_nfc, write_nfc
+from nerfcomp.artifacts.nfc import read_nfc, write_nfc
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.callbacks import RunProgressBar
 from nerfcomp.callbacks.resume_point import ResumePoint
+from nerfcomp.commands.volume_choice import METHODS, PILOTS, better, bytes_for_psnr, wavelets, worth_training
 from nerfcomp.commands.volume_results import VolumeOptions, measure, read_options, show, write_options
 from nerfcomp.commands.volume_training import Training, bytes_for_ratio, steps_within, train_volume
 from nerfcomp.errors import VolumeError
-from nerfcomp.evaluation.volumes import volume_quality
 from nerfcomp.files import refuse_overwrite
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import Volume, VolumeHints, volume_reader
 
 logger = logging.getLogger("compress")
 _RATIO = 500.0
-_PILOTS, _SLOPE, _SLOPES = (0.15, 0.2), 7.0, (3.0, 14.0)  # shares of the time; dB per factor e of bytes, and its limits
-_LEAST_BYTES, _MARGIN = 1500, 0.2  # dB
+LAST = Path("checkpoints") / "last.ckpt"  # in the folder of a run
 
 
 def volume(
@@ -33,6 +31,7 @@ def volume(
     target_ratio: float | None = None,
     target_bytes: int | None = None,
     min_psnr: float | None = None,
+    method: str = "auto",
     minutes: float = 15.0,
     steps: int | None = None,
     seed: int = 0,
@@ -58,7 +57,9 @@ def volume(
         out: The .nfc file; tables, pictures and checkpoints go into a folder of the same name with .run at its end.
         target_ratio: How many times smaller than float32 values the file is to be; 500 when nothing else is said.
         target_bytes: Most bytes of the file, instead.
-        min_psnr: Least PSNR in dB, instead; two short trainings find the bytes that it takes.
+        min_psnr: Least PSNR in dB, instead: the smallest file that reaches it.
+        method: ``wavelets``, in seconds; ``network``, trained; ``auto`` keeps the better one, and trains only where a
+            short training comes near the wavelets.
         minutes: Time for training.
         steps: Training steps, instead of as many as ``minutes`` allow for.
         seed: Of weights and points.
@@ -102,21 +103,45 @@ def compress_volume(
     check_targets(options)
     found = volume_reader(Path(options.input), VolumeHints(*(getattr(options, name) for name in VolumeHints._fields)))
     given = found.read()
-    if not resume:
-        options = resolved(given, options)
-        write_options(folder, options)
-    trained, stopped = train(given, options, folder, resume)
-    size = write_nfc(encode_for(trained, RateTarget()), out)
+    if options.target_bytes is None and options.min_psnr is None:
+        options = options._replace(target_bytes=bytes_for_ratio(given, options.target_ratio or _RATIO))
+    model, options, stopped = compressed(given, options._replace(target_ratio=None), folder, resume)
+    size = write_nfc(encode_for(model, RateTarget()), out)
     if options.target_bytes is not None and size > options.target_bytes:
         logger.warning(
-            "The file has %d bytes, more than the %d asked for: its network is too large for that.",
+            "The file has %d bytes, more than the %d asked for: it cannot be smaller.",
             size,
             options.target_bytes,
         )
     seconds = time.perf_counter() - started
     decoded = of_kind(read_nfc(out), VolumeArtifact, "Volumes are decoded from")
-    figures = measure(given, decoded, out, folder, {"seconds": seconds, "steps": options.steps, "stopped": stopped})
+    kept = "wavelets" if decoded.exact_tensors() else "network"
+    more = {"method": kept, "seconds": seconds, "steps": options.steps, "stopped": stopped}
+    figures = measure(given, decoded, out, folder, more)
     return figures.finish(vti, curve, options)
+
+
+def compressed(
+    given: Volume, options: VolumeOptions, folder: Path, resume: bool
+) -> tuple[VolumeArtifact, VolumeOptions, bool]:
+    """Make the better of both models: wavelets, and a network where there is hope for it.
+
+    Returns:
+        The model, options with the number of steps taken, and whether Ctrl-C ended training.
+    """
+    candidate = None if options.method == "network" else wavelets(given, options)
+    if not resume:
+        write_options(folder, options)
+    resume = resume and (folder / LAST).exists()
+    if candidate is not None and not resume and not worth_training(given, options, candidate):
+        return candidate.model, options._replace(steps=0), False
+    if not resume:
+        options = resolved(given, options)
+        write_options(folder, options)
+    trained, stopped = train(given, options, folder, resume)
+    if candidate is not None:
+        trained = better(given, candidate, trained)
+    return trained, options, stopped
 
 
 def check_targets(options: VolumeOptions) -> None:
@@ -128,6 +153,8 @@ def check_targets(options: VolumeOptions) -> None:
     asked = [name for name in ("target_ratio", "target_bytes", "min_psnr") if getattr(options, name) is not None]
     if len(asked) > 1 and not (asked == ["target_bytes", "min_psnr"] and options.steps is not None):
         raise VolumeError(f"Give one of {' and '.join(asked)}: they contradict each other.")
+    if options.method not in METHODS:
+        raise VolumeError(f"There is no method {options.method!r}; take one of {', '.join(METHODS)}.")
     if options.minutes <= 0 or (options.steps is not None and options.steps < 1):
         raise VolumeError(f"Training takes time: minutes={options.minutes:g}, steps={options.steps}.")
     if options.target_bytes is not None and options.target_bytes < 1:
@@ -135,47 +162,20 @@ def check_targets(options: VolumeOptions) -> None:
 
 
 def resolved(given: Volume, options: VolumeOptions) -> VolumeOptions:
-    """Decide on bytes and steps, so that a resumed run need not do it again."""
+    """Decide on bytes and steps of the network, so that a resumed run need not do it again."""
     seconds, size = 60.0 * options.minutes, options.target_bytes
-    if size is None and options.min_psnr is None:
-        size = bytes_for_ratio(given, options.target_ratio or _RATIO)
     if size is None:
-        size, left = bytes_for_psnr(given, options, seconds), 1.0 - sum(_PILOTS)
+        size, left = bytes_for_psnr(given, options, seconds), 1.0 - sum(PILOTS)
         seconds *= left
     steps = options.steps or steps_within(given, Training(size, 1, options.seed), seconds)
     logger.info("Training %d steps for a file of at most %d bytes", steps, size)
-    return options._replace(target_bytes=size, target_ratio=None, steps=steps)
-
-
-def bytes_for_psnr(given: Volume, options: VolumeOptions, seconds: float) -> int:
-    """Bytes that a PSNR takes, from short trainings at two sizes; the whole training then does better than they did."""
-    size, points = bytes_for_ratio(given, _RATIO), list[tuple[float, float]]()
-    aim = (options.min_psnr or 0.0) + _MARGIN
-    for share in _PILOTS:
-        training = Training(size, options.steps or 1, options.seed)
-        steps = options.steps or steps_within(given, training, share * seconds)
-        trained = train_volume(given, training._replace(steps=steps))
-        decoded = of_kind(decode_artifact(encode_for(trained, RateTarget()), trust=True), VolumeArtifact, "Trials need")
-        psnr = volume_quality(given.values, decoded.values(), ssim_every=1 << 30).psnr
-        logger.info("A short training at %d bytes reaches %.2f dB", size, psnr)
-        points.append((math.log(size), psnr))
-        size = _next_bytes(points, aim, given.values.nbytes // 2)
-    return size
-
-
-def _next_bytes(points: list[tuple[float, float]], aim: float, most: int) -> int:
-    """Follow the line through the last two points, of a slope that curves of volumes have."""
-    slope = _SLOPE
-    if len(points) > 1 and points[-1][0] != points[-2][0]:
-        slope = (points[-1][1] - points[-2][1]) / (points[-1][0] - points[-2][0])
-    x, y = points[-1]
-    return int(max(_LEAST_BYTES, min(most, math.exp(x + (aim - y) / max(_SLOPES[0], min(_SLOPES[1], slope))))))
+    return options._replace(target_bytes=size, steps=steps)
 
 
 def train(given: Volume, options: VolumeOptions, folder: Path, resume: bool) -> tuple[VolumeArtifact, bool]:
     """Train with a bar that shows the remaining time; says whether Ctrl-C ended it."""
     assert options.target_bytes is not None and options.steps is not None
-    last = folder / "checkpoints" / "last.ckpt"
+    last = folder / LAST
     point = ResumePoint(last)
     training = Training(options.target_bytes, options.steps, options.seed)
     trained = train_volume(given, training, [RunProgressBar(), point], last if resume and last.exists() else None)

@@ -15,6 +15,7 @@ from nerfcomp.fields.neus import NeuSField
 from nerfcomp.fields.ngp import NGPField
 from nerfcomp.fields.surface import SurfaceField
 from nerfcomp.fields.volume import HashVolume, VolumeField
+from nerfcomp.fields.wavelet_volume import WaveletVolume
 
 __all__ = [
     "Bounds",
@@ -38,6 +39,7 @@ __all__ = [
     "SurfaceField",
     "VanillaNeRF",
     "VolumeField",
+    "WaveletVolume",
     "build_field",
     "density_to_alpha",
     "describe_field",

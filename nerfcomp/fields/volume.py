@@ -5,6 +5,8 @@ shorter ones its middle (see `nerfcomp.geometry.lattice`). Values are normalised
 volume's range.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +57,8 @@ class VolumeField(Field):
     A subclass offers `features` and the ``head`` that reads them.
     """
 
-    head: ScalarHead
+    head: nn.Module
+    lattice: tuple[int, int, int] | None = None  # voxels that a field without other resolutions is made for
 
     def features(self, x: Tensor) -> Tensor:
         """What the head reads at positions (M, 3) in [-1, 1]: (M, C)."""
@@ -68,6 +71,13 @@ class VolumeField(Field):
             out: Tensor = self.head(features)
             return out
         return torch.cat([self.head(part) for part in features.split(_SLICE)])
+
+    def exact_tensors(self) -> dict[str, Tensor]:
+        """What a file keeps of the field beside its parameters, bit for bit."""
+        return {}
+
+    def take_exact_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `exact_tensors` gave."""
 
     @torch.enable_grad()
     def gradients(self, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from nerfcomp.artifacts.artifact import Artifact
-from nerfcomp.artifacts.coded_tensors import SideQP
+from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors
 from nerfcomp.artifacts.nfc import BitAllocation, decode_artifact, encode_artifact
 from nerfcomp.codec import Container, to_bytes
 from nerfcomp.compression import largest_passing
@@ -50,10 +50,10 @@ def encode_for(
     if target.target_bytes is not None and target.max_psnr_drop is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
     trained = trained.for_coding()
-    if trained.qp is not None:
+    if trained.qp is not None or not coded_tensors(trained.field):
         if target.target_bytes is not None or target.max_psnr_drop is not None:
             raise NerfcompError("The weights of this field are quantized already; set the limit where that is done.")
-        return encode_artifact(trained, BitAllocation(trained.qp, dependent=not trained.rounded), provenance)
+        return encode_artifact(trained, BitAllocation(trained.qp or {}, dependent=not trained.rounded), provenance)
     allocator = Allocator(trained, target.uniform, target.side)
 
     def container(qp: int) -> Container:

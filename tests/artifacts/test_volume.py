@@ -13,7 +13,7 @@ from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.codec import read_container, to_bytes
 from nerfcomp.errors import ContainerError, NerfcompError
-from nerfcomp.fields import HashVolume, LatentGridVolume, VolumeField
+from nerfcomp.fields import HashVolume, LatentGridVolume, VolumeField, WaveletVolume
 from nerfcomp.geometry.lattice import lattice_positions
 
 INFO = VolumeInfo((7, 5, 4), "uint8", 3.0, 230.0, (1.0, 0.5, 2.0), (0.0, -1.0, 3.0), "density")
@@ -164,3 +164,12 @@ def test_signed_wide_and_floating_types_come_back() -> None:
         assert float(values[2]) == pytest.approx(high)
         np.testing.assert_allclose(info.normalised(values), [-1, 0, 1], atol=0.2)
     assert VolumeInfo((1, 1, 1), "float32", 2.0, 2.0).normalised(np.array([2.0])).tolist() == [0.0]
+
+
+def test_wavelets_of_another_lattice_are_refused() -> None:
+    described = VolumeArtifact(
+        field=WaveletVolume((4, 3, 2), 1.0), info=VolumeInfo((4, 3, 2), "uint8", 0.0, 9.0)
+    ).describe()
+    described["volume"] = {**described["volume"], "shape": [4, 3, 3]}
+    with pytest.raises(ContainerError, match="a field of"):
+        rebuild(described)

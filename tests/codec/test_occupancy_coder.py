@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerfcomp.codec.context_mixing import new_model
+from nerfcomp.codec.context_mixing import new_occupancy_model
 from nerfcomp.codec.occupancy_coder import decode_occupancy, encode_occupancy
 from tests.codec.samples import ball
 
@@ -75,7 +75,7 @@ def test_only_bool_grids_are_coded() -> None:
 
 
 def test_logistic_tables_match_their_formulas() -> None:
-    model = new_model()
+    model = new_occupancy_model()
     for index in (0, 1000, 2048, 3000, 4095):
         expected = 65536 / (1 + exp((2048 - index) / 256))
         assert abs(int(model.squash[index]) - expected) <= max(1, 16 - expected)

@@ -12,10 +12,13 @@ from lightning import Callback
 from nerfcomp.artifacts.nfc import read_nfc
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.commands import volume as command
+from nerfcomp.commands import volume_choice
 from nerfcomp.commands.program import main
+from nerfcomp.commands.volume_choice import next_bytes
 from nerfcomp.commands.volume_results import VolumeOptions
+from nerfcomp.commands.volume_training import Training, train_volume
 from nerfcomp.errors import NerfcompError, VolumeError
-from nerfcomp.readers import ProceduralVolume
+from nerfcomp.readers import ProceduralVolume, VolumeHints, volume_reader
 
 SHAPE = (24, 20, 17)
 
@@ -34,7 +37,19 @@ RAW = ["--dtype", "uint8", "--shape", "[24,20,17]", "--axes", "zyx", "--spacing"
 @pytest.mark.slow
 def test_a_file_within_its_bytes_with_true_figures(source: Path, tmp_path: Path) -> None:
     out, curve = tmp_path / "a.nfc", tmp_path / "curve.csv"
-    words = ["volume", str(source), "--out", str(out), *RAW, "--target_bytes", "6000", "--steps", "40"]
+    words = [
+        "volume",
+        str(source),
+        "--out",
+        str(out),
+        *RAW,
+        "--target_bytes",
+        "6000",
+        "--steps",
+        "40",
+        "--method",
+        "network",
+    ]
     main([*words, "--curve", str(curve), "--vti", "true"])
     figures = json.loads((tmp_path / "a.run" / "results.json").read_text())
     decoded = read_nfc(out, trust=True)
@@ -66,7 +81,14 @@ def test_ctrl_c_keeps_a_file_and_resuming_ends_like_an_undisturbed_run(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = VolumeOptions(
-        source, target_bytes=6000, steps=30, dtype="uint8", shape=SHAPE, axes="zyx", spacing=(1.0, 2.0, 3.0)
+        source,
+        target_bytes=6000,
+        method="network",
+        steps=30,
+        dtype="uint8",
+        shape=SHAPE,
+        axes="zyx",
+        spacing=(1.0, 2.0, 3.0),
     )
     whole = command.compress_volume(options, tmp_path / "whole.nfc")
     with monkeypatch.context() as patch:
@@ -77,19 +99,53 @@ def test_ctrl_c_keeps_a_file_and_resuming_ends_like_an_undisturbed_run(
     assert later["psnr"] == pytest.approx(whole["psnr"], abs=1e-6) and not later["stopped"]
 
 
+def test_wavelets_meet_a_psnr_with_the_smallest_file_and_train_nothing(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.nfc"
+    main(["volume", str(source), "--out", str(out), *RAW, "--min_psnr", "38"])
+    figures = json.loads((tmp_path / "a.run" / "results.json").read_text())
+    truth = np.fromfile(source, np.uint8).reshape(SHAPE[::-1]).transpose().astype(float)
+    decoded = read_nfc(out, trust=True)
+    assert isinstance(decoded, VolumeArtifact)
+    error = decoded.values().astype(float) - truth
+    psnr = 10 * np.log10(np.ptp(truth) ** 2 / np.mean(error**2))
+    assert psnr == pytest.approx(figures["psnr"]) and 38 <= psnr < 38.2
+    assert figures["method"] == "wavelets" and figures["steps"] == 0 and figures["bytes"] == out.stat().st_size
+
+
+def test_a_network_far_behind_is_not_trained_to_its_end(source: Path, tmp_path: Path) -> None:
+    options = VolumeOptions(source, target_bytes=2500, steps=60, dtype="uint8", shape=SHAPE, axes="zyx")
+    found = command.compress_volume(options, tmp_path / "a.nfc")
+    assert found["method"] == "wavelets" and found["steps"] == 0
+    assert 2300 < found["bytes"] <= 2500
+
+
+@pytest.mark.slow
+def test_the_better_of_both_stays(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume_choice, "_HOPE", 1000.0)
+    options = VolumeOptions(source, target_bytes=2500, steps=60, dtype="uint8", shape=SHAPE, axes="zyx")
+    both = command.compress_volume(options, tmp_path / "both.nfc")
+    given = volume_reader(source, VolumeHints(dtype="uint8", shape=SHAPE, axes="zyx")).read()
+    wavelets = volume_choice.wavelets(given, options)
+    trained = train_volume(given, Training(2500, 60))
+    assert wavelets is not None and both["steps"] == 60
+    assert both["psnr"] == pytest.approx(max(wavelets.psnr, volume_choice.psnr_of(given, trained)), abs=1e-6)
+
+
 def test_targets_that_contradict_each_other(source: Path, tmp_path: Path) -> None:
     words = ["volume", str(source), "--out", str(tmp_path / "a.nfc"), *RAW]
     with pytest.raises(VolumeError, match="target_ratio and min_psnr"):
         main([*words, "--target_ratio", "100", "--min_psnr", "30"])
     with pytest.raises(VolumeError, match="must be above 1"):
         main([*words, "--target_ratio", "0.5"])
+    with pytest.raises(VolumeError, match="no method 'dct'; take one of auto, wavelets, network"):
+        main([*words, "--method", "dct"])
     with pytest.raises(VolumeError, match="no run to resume"):
         main([*words, "--resume", "true"])
 
 
 def test_bytes_follow_the_curve() -> None:
-    first = command._next_bytes([(np.log(1e4), 30.0)], 37.0, 10**9)
+    first = next_bytes([(np.log(1e4), 30.0)], 37.0, 10**9)
     assert first == pytest.approx(1e4 * np.e, rel=1e-3)
-    second = command._next_bytes([(np.log(1e4), 30.0), (np.log(2e4), 34.0)], 38.0, 10**9)
+    second = next_bytes([(np.log(1e4), 30.0), (np.log(2e4), 34.0)], 38.0, 10**9)
     assert second == pytest.approx(4e4, rel=1e-3)
-    assert command._next_bytes([(np.log(1e4), 30.0)], 90.0, 50_000) == 50_000
+    assert next_bytes([(np.log(1e4), 30.0)], 90.0, 50_000) == 50_000

@@ -1,0 +1,106 @@
+"""Which model a volume is compressed by: wavelet coefficients, or a network where that is the better one."""
+
+import logging
+import math
+from typing import NamedTuple
+
+from nerfcomp.artifacts.kinds import of_kind
+from nerfcomp.artifacts.nfc import decode_artifact
+from nerfcomp.artifacts.volume import VolumeArtifact
+from nerfcomp.commands.volume_results import VolumeOptions
+from nerfcomp.commands.volume_training import KnownVolume, Training, bytes_for_ratio, steps_within, train_volume
+from nerfcomp.datamodules import VolumeDataModule
+from nerfcomp.errors import VolumeError
+from nerfcomp.evaluation.volumes import volume_quality
+from nerfcomp.limits import MOST_VOXELS
+from nerfcomp.rate_control.targets import RateTarget, encode_for
+from nerfcomp.rate_control.wavelets import Wavelets
+from nerfcomp.readers import Volume
+
+logger = logging.getLogger("compress")
+METHODS = ("auto", "wavelets", "network")
+PILOTS = (0.15, 0.2)  # shares of the time
+_SLOPE, _SLOPES = 7.0, (3.0, 14.0)  # dB per factor e of bytes, and its limits
+_RATIO, _LEAST_BYTES, _MARGIN = 500.0, 1500, 0.2  # dB
+_TRIAL, _HOPE, _LEAST_TRIAL = 0.1, 4.0, 50  # share of the run; dB that the rest of it may add; steps
+
+
+class Candidate(NamedTuple):
+    """A model, and what its file gives back.
+
+    Attributes:
+        model: Ready to be encoded.
+        psnr: In dB.
+    """
+
+    model: VolumeArtifact
+    psnr: float
+
+
+def psnr_of(given: Volume, model: VolumeArtifact) -> float:
+    """PSNR of a model as its file gives it back, in dB."""
+    decoded = of_kind(decode_artifact(encode_for(model, RateTarget()), trust=True), VolumeArtifact, "Volumes are")
+    return volume_quality(given.values, decoded.values(), ssim_every=1 << 30).psnr
+
+
+def wavelets(given: Volume, options: VolumeOptions) -> Candidate | None:
+    """The volume as wavelet coefficients; none where it is too large for them.
+
+    Raises:
+        VolumeError: It is too large, and nothing else is wanted.
+    """
+    if given.values.size > MOST_VOXELS:
+        if options.method == "wavelets":
+            raise VolumeError(f"Wavelets take up to {MOST_VOXELS} voxels; leave --method out to train a network.")
+        return None
+    coder = Wavelets(given.values, VolumeDataModule(KnownVolume(given)).info)
+    if options.target_bytes is not None:
+        model = coder.for_bytes(options.target_bytes)
+    else:
+        model = coder.for_psnr(options.min_psnr or 0.0)
+    candidate = Candidate(model, psnr_of(given, model))
+    logger.info("Wavelets reach %.2f dB", candidate.psnr)
+    return candidate
+
+
+def worth_training(given: Volume, options: VolumeOptions, candidate: Candidate) -> bool:
+    """Whether a short training comes near enough to wavelets."""
+    if options.method == "wavelets" or options.target_bytes is None or options.target_bytes < _LEAST_BYTES:
+        return False
+    training = Training(options.target_bytes, 1, options.seed)
+    steps = options.steps or steps_within(given, training, 60.0 * options.minutes)
+    trained = train_volume(given, training._replace(steps=max(_LEAST_TRIAL, int(_TRIAL * steps))))
+    psnr = psnr_of(given, trained)
+    logger.info("A network reaches %.2f dB in a %d-th of the time", psnr, round(1 / _TRIAL))
+    return psnr > candidate.psnr - _HOPE
+
+
+def better(given: Volume, candidate: Candidate, trained: VolumeArtifact) -> VolumeArtifact:
+    """The model whose file is nearer to the volume."""
+    psnr = psnr_of(given, trained)
+    kept = "network" if psnr > candidate.psnr else "wavelets"
+    logger.info("The network reaches %.2f dB, wavelets %.2f dB: the %s stay", psnr, candidate.psnr, kept)
+    return trained if psnr > candidate.psnr else candidate.model
+
+
+def bytes_for_psnr(given: Volume, options: VolumeOptions, seconds: float) -> int:
+    """Bytes that a network of a PSNR takes, from short trainings at two sizes; the whole one then does better."""
+    size, points = bytes_for_ratio(given, _RATIO), list[tuple[float, float]]()
+    aim = (options.min_psnr or 0.0) + _MARGIN
+    for share in PILOTS:
+        training = Training(size, options.steps or 1, options.seed)
+        steps = options.steps or steps_within(given, training, share * seconds)
+        psnr = psnr_of(given, train_volume(given, training._replace(steps=steps)))
+        logger.info("A short training at %d bytes reaches %.2f dB", size, psnr)
+        points.append((math.log(size), psnr))
+        size = next_bytes(points, aim, given.values.nbytes // 2)
+    return size
+
+
+def next_bytes(points: list[tuple[float, float]], aim: float, most: int) -> int:
+    """Follow the line through the last two points, of a slope that curves of volumes have."""
+    slope = _SLOPE
+    if len(points) > 1 and points[-1][0] != points[-2][0]:
+        slope = (points[-1][1] - points[-2][1]) / (points[-1][0] - points[-2][0])
+    x, y = points[-1]
+    return int(max(_LEAST_BYTES, min(most, math.exp(x + (aim - y) / max(_SLOPES[0], min(_SLOPES[1], slope))))))
