@@ -65,7 +65,7 @@ class WaveletVolume(VolumeField):
         self._values = None
 
     def values(self) -> Tensor:
-        """Normalised values (X, Y, Z) of all voxels; computed once."""
+        """All voxels, normalised, as (X, Y, Z); computed once."""
         if self._values is None:
             coefficients = reconstructed(self.levels.cpu().numpy(), self.step, self.centroids)
             self._values = torch.from_numpy(synthesise(coefficients)).to(self.levels.device)
