@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rendering": {"kernels", "geometry"},
     "readers": {"kernels", "geometry"},
     "compression": set(),
-    "codec": set(),
+    "codec": {"kernels"},
     "artifacts": BELOW_MODELS,
     "rate_control": {"artifacts", *BELOW_MODELS},
     "evaluation": {"artifacts", "rate_control", *BELOW_MODELS},

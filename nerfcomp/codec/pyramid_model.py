@@ -85,13 +85,10 @@ def _code_band(
     decoding: bool,
 ) -> bool:
     """Code one band: the part of the box that is high along the axes whose bits are set in ``band``."""
-    start, count = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for axis in range(3):
-        high = band >> (2 - axis) & 1
-        start[axis] = low[axis] if high else 0
-        count[axis] = box[axis] - low[axis] if high else low[axis]
-        if count[axis] < 1:
-            return True
+    high = np.array([band >> 2 & 1, band >> 1 & 1, band & 1])
+    start, count = high * low, high * (box - low) + (1 - high) * low
+    if count.min() < 1:
+        return True
     near = np.zeros((count[0] + 3, count[1] + 3, count[2] + 3), np.uint8)  # two layers of border in front, one behind
     blocks = (count + BLOCK - 1) // BLOCK
     filled = np.zeros((blocks[0] + 1, blocks[1] + 1, blocks[2] + 1), np.uint8)
