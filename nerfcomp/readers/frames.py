@@ -14,6 +14,7 @@ from torch import Tensor
 from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera, lens_error
 from nerfcomp.readers.alignment import check_pose
+from nerfcomp.readers.images import existing_image
 
 _UNREAD_LENSES = ("fisheye", "equirect", "panorama", "ortho")
 _UNREAD_COEFFICIENTS = ("k3", "k4", "k5", "k6")
@@ -30,6 +31,7 @@ class Frames(NamedTuple):
         entries: V entries of ``frames``.
         images: V image paths as described, perhaps without suffix.
         c2w: (V, 3, 4) float64.
+        missing: ``file_path`` of frames that were left out, because they have no image.
     """
 
     source: Path
@@ -37,6 +39,7 @@ class Frames(NamedTuple):
     entries: tuple[dict[str, Any], ...]
     images: tuple[Path, ...]
     c2w: Tensor
+    missing: tuple[str, ...] = ()
 
 
 def read_frames(source: Path) -> Frames:
@@ -64,6 +67,23 @@ def read_frames(source: Path) -> Frames:
         poses.append(check_pose(_matrix(entry.get("transform_matrix"), source, name), f"{source}, frame {name}"))
     c2w = torch.stack(poses) if poses else torch.empty(0, 3, 4, dtype=torch.float64)
     return Frames(source, shared, tuple(entries), tuple(images), c2w)
+
+
+def with_images(frames: Frames) -> Frames:
+    """Leave out frames whose image does not exist, as other tools do: famous captures list more than they ship.
+
+    Raises:
+        SceneError: There are frames, but none has an image.
+    """
+    kept = [view for view, image in enumerate(frames.images) if existing_image(image) is not None]
+    if frames.images and not kept:
+        raise SceneError(
+            f"no image {frames.images[0]}, nor that of any other of the {len(frames.images)} frames of "
+            f"{frames.source}. Restore the images, or correct the paths of the frames."
+        )
+    entries, images = ([part[view] for view in kept] for part in (frames.entries, frames.images))
+    missing = tuple(str(entry["file_path"]) for view, entry in enumerate(frames.entries) if view not in set(kept))
+    return frames._replace(entries=tuple(entries), images=tuple(images), c2w=frames.c2w[kept], missing=missing)
 
 
 def read_json(source: Path) -> dict[str, Any]:

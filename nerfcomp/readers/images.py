@@ -68,16 +68,24 @@ def find_image(path: Path) -> Path:
     Raises:
         SceneError: If there is none.
     """
+    found = existing_image(path)
+    if found is None:
+        raise SceneError(
+            f"no image {path}, neither under this name nor with one of {', '.join(SUFFIXES[:4])}. Restore the file or "
+            "take its frame out of the scene description."
+        )
+    return found
+
+
+def existing_image(path: Path) -> Path | None:
+    """As `find_image`, but None where there is none."""
     for candidate in (path, *(Path(f"{path}{suffix}") for suffix in SUFFIXES)):
         try:
             if candidate.is_file():
                 return candidate
         except OSError as error:
             raise SceneError(f"{candidate} cannot be looked up ({error}). Check its frame's path.") from error
-    raise SceneError(
-        f"no image {path}, neither under this name nor with one of {', '.join(SUFFIXES[:4])}. Restore the file or take "
-        "its frame out of the scene description."
-    )
+    return None
 
 
 def read_header(path: Path) -> ImageHeader:

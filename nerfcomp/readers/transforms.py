@@ -9,7 +9,7 @@ import torch
 from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.readers.alignment import REGION, align_upright
-from nerfcomp.readers.frames import Frames, frames_camera, number, read_frames
+from nerfcomp.readers.frames import Frames, frames_camera, number, read_frames, with_images
 from nerfcomp.readers.images import SUFFIXES, find_image, read_header
 from nerfcomp.readers.posed import PosedImageReader, Views, make_splits
 from nerfcomp.readers.scene import HALF_SIDE_PER_RADIUS, Split, cube, march_bounds
@@ -25,7 +25,8 @@ class TransformsReader(PosedImageReader):
     """Read one ``transforms.json`` with its images.
 
     Intrinsics are shared or per frame: ``fl_x fl_y cx cy k1 k2 p1 p2 w h`` or ``camera_angle_x camera_angle_y``. Image
-    paths are relative to the file, with or without suffix. Lens distortion stays in the camera; images are not warped.
+    paths are relative to the file, with or without suffix; frames without an image are left out with a warning. Lens
+    distortion stays in the camera; images are not warped.
 
     Frame: a file with ``aabb_scale`` is meant for instant-ngp and keeps its own frame, with the cube that instant-ngp
     would march. Any other is turned upright, centred on what the cameras look at (on the cameras themselves when they
@@ -78,6 +79,7 @@ class TransformsReader(PosedImageReader):
         self.test_fraction = test_fraction
         self.seed = seed
         self.val_hold = val_hold
+        self._said = set[str]()
 
     def views(self) -> Views:
         """List the views of all splits; see :meth:`PosedImageReader.views`."""
@@ -113,23 +115,42 @@ class TransformsReader(PosedImageReader):
             raise SceneError(
                 f"no file {source}, but transforms_train.json is there: this is a scene for BlenderReader."
             )
-        frames = read_frames(source)
+        frames = with_images(read_frames(source))
         if not frames.images:
             raise SceneError(f"{source} lists no frames. Add at least one.")
         if any("mask_path" in entry for entry in frames.entries):
-            logger.warning("%s names masks ('mask_path'); they are not used, all pixels are.", source)
+            self._say_once(logging.WARNING, "%s names masks ('mask_path'); they are not used, all pixels are.", source)
+        if frames.missing:
+            every = len(frames.images) + len(frames.missing)
+            self._say_once(
+                logging.WARNING,
+                "%s lists %d frames; %d of them have no image and are left out, %s for one.",
+                *(source, every, len(frames.missing), frames.missing[0]),
+            )
         return frames
+
+    def _say_once(self, level: int, message: str, *values: object) -> None:
+        """Log, but not again for every split."""
+        if message not in self._said:
+            self._said.add(message)
+            logger.log(level, message, *values)
 
     def _splits(self, frames: Frames) -> tuple[dict[Split, list[int]], int]:
         """Take the splits of the file, or draw them."""
         lists = {split: frames.shared.get(f"{split}_filenames") for split in _LISTS}
         if any(names is not None for names in lists.values()):
-            known = {_key(entry["file_path"]): view for view, entry in enumerate(frames.entries)}
+            known: dict[PurePosixPath, int | None] = {_key(name): None for name in frames.missing}
+            known |= {_key(entry["file_path"]): view for view, entry in enumerate(frames.entries)}
             train, val, test = (_listed(frames, split, lists[split], known) for split in _LISTS)
         else:
             order = torch.randperm(len(frames.images), generator=torch.Generator().manual_seed(self.seed)).tolist()
             count = max(1, round(self.test_fraction * len(order))) if self.test_fraction > 0 else 0
             test, train, val = sorted(order[:count]), sorted(order[count:]), []
+            self._say_once(
+                logging.INFO,
+                "%s has no lists of splits: a draw with seed %d keeps %d of %d views for test.",
+                *(frames.source, self.seed, count, len(order)),
+            )
         return make_splits(train, val, test, self.val_hold)
 
 
@@ -159,7 +180,7 @@ def _key(name: str) -> PurePosixPath:
     return path.parent / path.stem if path.suffix in SUFFIXES else path
 
 
-def _listed(frames: Frames, split: Split, names: object, known: dict[PurePosixPath, int]) -> list[int]:
+def _listed(frames: Frames, split: Split, names: object, known: dict[PurePosixPath, int | None]) -> list[int]:
     """Indices of the views that a list of file names means."""
     if names is None:
         return []
@@ -168,4 +189,4 @@ def _listed(frames: Frames, split: Split, names: object, known: dict[PurePosixPa
     strangers = [name for name in names if _key(name) not in known]
     if strangers:
         raise SceneError(f"{frames.source}: '{split}_filenames' names {strangers[0]}, which no frame has.")
-    return sorted({known[_key(name)] for name in names})
+    return sorted({view for name in names if (view := known[_key(name)]) is not None})

@@ -141,10 +141,32 @@ def test_masks_are_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "they are not used" in caplog.text
 
 
-def test_missing_image_is_refused(tmp_path: Path) -> None:
-    (write_transforms(tmp_path) / "images" / "r_4.png").unlink()
-    with pytest.raises(SceneError, match="no image .*r_4.png"):
-        TransformsReader(tmp_path, test_fraction=0).read("train")
+def test_frames_without_an_image_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"images/r_{view}.png" for view in range(10)]
+    write_transforms(tmp_path, train_filenames=names[:8], test_filenames=names[8:])
+    for view in (4, 9):
+        (tmp_path / "images" / f"r_{view}.png").unlink()
+    reader = TransformsReader(tmp_path, val_hold=0)
+    train, test = reader.read("train"), reader.read("test")
+    assert train.names == tuple(f"r_{view}.png" for view in (0, 1, 2, 3, 5, 6, 7)) and test.names == ("r_8.png",)
+    whole = TransformsReader(write_transforms(tmp_path / "whole")).views().camera
+    assert torch.allclose(train.camera.intrinsics, whole.intrinsics[:7])
+    said = [record.message for record in caplog.records if "no image" in record.message]
+    assert len(said) == 1 and "lists 10 frames; 2 of them have no image" in said[0] and "r_4" in said[0]
+
+
+def test_a_capture_without_images_is_refused(tmp_path: Path) -> None:
+    write_transforms(tmp_path)
+    for image in (tmp_path / "images").iterdir():
+        image.unlink()
+    with pytest.raises(SceneError, match="nor that of any other of the 10 frames"):
+        TransformsReader(tmp_path).read("train")
+
+
+def test_a_drawn_split_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        TransformsReader(write_transforms(tmp_path), seed=3).read("train")
+    assert "a draw with seed 3 keeps 1 of 10 views for test" in caplog.text
 
 
 def test_wrong_reader_is_pointed_out(tmp_path: Path) -> None:
