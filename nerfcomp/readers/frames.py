@@ -81,9 +81,10 @@ def with_images(frames: Frames) -> Frames:
             f"no image {frames.images[0]}, nor that of any other of the {len(frames.images)} frames of "
             f"{frames.source}. Restore the images, or correct the paths of the frames."
         )
-    entries, images = ([part[view] for view in kept] for part in (frames.entries, frames.images))
+    entries = tuple(frames.entries[view] for view in kept)
+    images = tuple(frames.images[view] for view in kept)
     missing = tuple(str(entry["file_path"]) for view, entry in enumerate(frames.entries) if view not in set(kept))
-    return frames._replace(entries=tuple(entries), images=tuple(images), c2w=frames.c2w[kept], missing=missing)
+    return frames._replace(entries=entries, images=images, c2w=frames.c2w[kept], missing=missing)
 
 
 def read_json(source: Path) -> dict[str, Any]:
