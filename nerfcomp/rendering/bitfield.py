@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerfcomp.kernels.march import fill_inner
+from nerfcomp.kernels.march.bricks import fill_inner
 
 
 def morton_order(resolution: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from nerfcomp.kernels.march import fill_inner
+from nerfcomp.kernels.march.bricks import fill_inner
 
 
 def hull_distance(occupied: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from nerfcomp.errors import CheckpointError
 from nerfcomp.exchange.ngp_pl import BLENDER_RADIUS, export_file, from_ngp_pl, import_file, to_ngp_pl
 from nerfcomp.fields import NGPField
 from nerfcomp.geometry.rays import image_rays
-from nerfcomp.kernels.march import fill_inner
+from nerfcomp.kernels.march.bricks import fill_inner
 from nerfcomp.readers.ngp_pl import NgpPlCheckpoint
 
 
