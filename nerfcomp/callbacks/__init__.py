@@ -13,6 +13,7 @@ from nerfcomp.callbacks.rate_control import RateControl
 from nerfcomp.callbacks.record import ResultFile
 from nerfcomp.callbacks.run_cli import RunCLI
 from nerfcomp.callbacks.run_folder import RunFolder, RunLogger
+from nerfcomp.callbacks.stage_times import StageTimes
 from nerfcomp.callbacks.throughput import Throughput
 from nerfcomp.callbacks.video import MovieRender, VideoRender
 from nerfcomp.callbacks.view_render import ViewRender
@@ -34,6 +35,7 @@ __all__ = [
     "RunFolder",
     "RunLogger",
     "RunProgressBar",
+    "StageTimes",
     "StepCheckpoint",
     "Throughput",
     "VideoRender",

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import torch
@@ -102,6 +103,10 @@ class FieldModule(LightningModule):
         synchronized = isinstance(wrapped, DistributedDataParallel) and wrapped.require_backward_grad_sync
         if self._exchange is not None and synchronized:
             self._exchange.average()
+
+    def stage(self, name: str) -> AbstractContextManager[Any]:
+        """A part of a step, as the trainer's profiler calls it; see `nerfcomp.callbacks.StageTimes`."""
+        return self.trainer.profiler.profile(f"stage {name}")
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         """Named losses of one batch, ``loss`` (their weighted sum) among them."""

@@ -15,6 +15,7 @@ from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook, load_plain
 from nerfcomp.fields import RadianceField
+from nerfcomp.fields.base import Shade
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
@@ -144,13 +145,20 @@ class RadianceFieldModule(EvaluatedModule):
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
-        marched = self.sampler(batch.rays, self.jitter(len(batch.rgb)))
-        samples, n_rays = affordable_samples(marched, batch.rays.viewdirs, self.choose, self.max_samples)
+        with self.stage("march"):
+            marched = self.sampler(batch.rays, self.jitter(len(batch.rgb)))
+        with self.stage("visibility"):
+            samples, n_rays = affordable_samples(marched, batch.rays.viewdirs, self.choose, self.max_samples)
         shares = RankShares([n_rays], self.device)
         rays = Rays(*(value[:n_rays] for value in batch.rays))
-        rendered = render(self.field.shade, rays, samples, batch.background[:n_rays])
+        rendered = render(self.shade, rays, samples, batch.background[:n_rays])
         losses, figures = self.losses(rendered, batch, n_rays), self.figures(rendered, batch, n_rays)
         return {"loss": torch.stack(list(losses.values())).sum() * shares.wait()[0], **losses, **figures}
+
+    def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> Shade:
+        """What the field says of samples."""
+        with self.stage("field"):
+            return self.field.shade(x, d, dt)
 
     def choose(self, samples: Samples, viewdirs: Tensor) -> Samples:
         """The samples of rays with directions (N, 3) on which a step trains: those that light reaches."""
@@ -186,7 +194,8 @@ class RadianceFieldModule(EvaluatedModule):
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""
-        self.sampler.update(self.global_step, self.watched(self.field.peak_alpha))
+        with self.stage("occupancy"):
+            self.sampler.update(self.global_step, self.watched(self.field.peak_alpha))
         out = self.step(batch)
         self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)
