@@ -85,9 +85,9 @@ class StageTimes(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the trainer a profiler that has none."""
-        if stage == "fit" and isinstance(trainer.profiler, PassThroughProfiler):
+        if stage == "fit" and isinstance(getattr(trainer, "profiler", None), PassThroughProfiler):
             self._profiler = StageProfiler()
-            trainer.profiler = self._profiler
+            trainer.profiler = self._profiler  # type: ignore[attr-defined]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -106,7 +106,9 @@ class FieldModule(LightningModule):
 
     def stage(self, name: str) -> AbstractContextManager[Any]:
         """A part of a step, as the trainer's profiler calls it; see `nerfcomp.callbacks.StageTimes`."""
-        return self.trainer.profiler.profile(f"stage {name}")
+        trainer: Any = self.trainer
+        part: AbstractContextManager[Any] = trainer.profiler.profile(f"stage {name}")
+        return part
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         """Named losses of one batch, ``loss`` (their weighted sum) among them."""
