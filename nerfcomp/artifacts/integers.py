@@ -62,13 +62,14 @@ def _weight_before(field: Field, layer: str) -> Any:
     return weight
 
 
-def calibrated(trained: A, hooks: Iterable[FakeQuantization], batches: int = 8) -> A:
+def calibrated(trained: A, hooks: Iterable[FakeQuantization], batches: int = 8, prepared: bool = False) -> A:
     """Find the ranges of a trained model's activations without training: post-training quantization.
 
     Args:
         trained: Any model without quantizers.
         hooks: What is quantized, and how.
-        batches: How much of what the model is used for is shown to it: rays or views of training poses.
+        batches: How much of what the model is used for is shown to it: rays or views of training poses, or positions.
+        prepared: It has been evaluated before, so that what is empty is known already.
 
     Returns:
         A copy with these hooks, their ranges frozen.
@@ -76,7 +77,13 @@ def calibrated(trained: A, hooks: Iterable[FakeQuantization], batches: int = 8) 
     twin = copy.deepcopy(trained.without_hooks())
     for hook in hooks:
         hook.attach(twin.field)
-    with twin.evaluating(), calibrating(twin.field):
-        twin.rehearse(batches, _SEED)
+    if prepared:
+        for module in twin.modules().values():
+            module.eval()
+        with calibrating(twin.field):
+            twin.rehearse(batches, _SEED)
+    else:
+        with twin.evaluating(), calibrating(twin.field):
+            twin.rehearse(batches, _SEED)
     freeze_ranges(twin.field)
     return twin

@@ -67,17 +67,27 @@ class VolumeArtifact(Artifact):
         self.field.take_exact_tensors(tensors)
         return self
 
+    @torch.no_grad()
+    def rehearse(self, batches: int, seed: int = 0) -> None:
+        """Ask for values at random positions; see `Artifact.rehearse`."""
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(batches):
+            self._random_values(_POINTS, generator)
+
     def sensitivity(self, seed: int = 0, batches: int = _BATCHES, points: int = _POINTS) -> dict[str, Tensor]:
         """Measure how much each weight matters to values at random positions; see `Artifact.sensitivity`."""
         generator = torch.Generator().manual_seed(seed)
-        most = torch.tensor(self.info.shape) - 1
 
         def values() -> Tensor:
-            index = torch.rand(points, 3, generator=generator) * most
-            return self.field(lattice_positions(index, self.info.shape).to(self.device))  # type: ignore[no-any-return]
+            return self._random_values(points, generator)
 
         calls: list[Callable[[], Tensor]] = [values] * batches
         return measure_sensitivity(calls, plain_parameters(self.field), generator)
+
+    def _random_values(self, points: int, generator: torch.Generator) -> Tensor:
+        index = torch.rand(points, 3, generator=generator) * (torch.tensor(self.info.shape) - 1)
+        out: Tensor = self.field(lattice_positions(index, self.info.shape).to(self.device))
+        return out
 
     def slabs(self, axes: Axes | None = None) -> Iterator[NDArray[Any]]:
         """Decode a lattice slab by slab, along x; memory for one slab at a time.

@@ -75,10 +75,11 @@ def int8(
     scene = thinned(some_views(scene, views or len(scene.names)), stride)
     original = original.replace(qp=None).without_hooks()
     size = fp32_bytes(original)
-    stages: dict[str, Artifact] = {"int8, calibrated": calibrated(original, [FakeQuantization(weights, bits)], batches)}
+    rows = [measured("fp32", original, scene, out / "fp32", size, size, size)]
+    hooks = [FakeQuantization(weights, bits)]
+    stages: dict[str, Artifact] = {"int8, calibrated": calibrated(original, hooks, batches, prepared=True)}
     if trained is not None:
         stages["int8, trained"] = read_checkpoint(find_checkpoint(trained))
-    rows = [measured("fp32", original, scene, out / "fp32", size, size, size)]
     for stage, model in stages.items():
         integers = of_kind(to_integers(model), RadianceFieldArtifact, "Pictures in integers need")
         name = stage.split()[-1]

@@ -18,10 +18,12 @@ from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.nfc import decode_artifact, encode_artifact, fp32_bytes, uniform_allocation
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.artifacts.volume import VolumeArtifact
+from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.codec import Container, from_bytes, to_bytes
-from nerfcomp.compression import FakeQuantization
+from nerfcomp.compression import FakeQuantization, quantizers
 from nerfcomp.errors import ContainerError
-from nerfcomp.fields import LightField, NeRFField, NGPField, RadianceField
+from nerfcomp.fields import HashVolume, LightField, NeRFField, NGPField, RadianceField
 from nerfcomp.kernels.int8_linear import proven_backend
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Sampler
@@ -112,6 +114,31 @@ def test_checkpoints_hold_integers_and_what_trains_for_them(trained: SceneArtifa
         again = read_checkpoint(tmp_path / f"{number}.ckpt")
         assert isinstance(again, SceneArtifact)
         assert torch.equal(picture(again), picture(model))
+
+
+def test_a_volume_in_integers_is_what_was_calibrated_and_files_hold_it() -> None:
+    torch.manual_seed(0)
+    field = HashVolume(levels=2, log2_table_size=8, base_resolution=3, finest_resolution=6, hidden_width=8)
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter.normal_(0, 0.7)
+    info = VolumeInfo((9, 8, 7), "uint16", 0.0, 60000.0, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), "density")
+    trained = VolumeArtifact(field=field.eval(), info=info)
+    fake = calibrated(trained, [FakeQuantization(bits=7)], 1)
+    integers = to_integers(fake)
+    assert {name for name in integer_tensors(integers.field) if name.endswith("weight")} == {
+        f"head.layers.{layer}.weight" for layer in range(3)
+    }
+    for name, quantizer in quantizers(fake.field).items():
+        weight, step = dict(field.named_parameters())[name], quantizer.log_scale.detach().exp()
+        levels = torch.clamp(torch.round(weight.detach() / step), -63, 63)  # by hand
+        assert torch.equal(integer_tensors(integers.field)[name].float(), levels)
+    container = encode_artifact(integers, uniform_allocation(integers, -40))
+    decoded = decode_artifact(from_bytes(to_bytes(container)), trust=True)
+    mine, theirs = integer_tensors(integers.field), integer_tensors(decoded.field)
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    values = [model.values().astype(float) for model in (trained, fake, integers)]
+    assert abs(values[2] - values[1]).mean() < 0.1 * abs(values[1] - values[0]).mean()
 
 
 def test_no_float_product_is_left_between_encodings_and_heads() -> None:

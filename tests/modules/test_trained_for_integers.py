@@ -1,0 +1,85 @@
+"""Stages that train for integers: listed in YAML, frozen by a callback, resumed exactly, converted bit for bit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import train
+from nerfcomp.artifacts.checkpoint import read_checkpoint
+from nerfcomp.artifacts.coded_tensors import integer_tensors
+from nerfcomp.artifacts.integers import to_integers
+from nerfcomp.artifacts.nfc import decode_artifact, encode_artifact, uniform_allocation
+from nerfcomp.callbacks import FreezeRanges
+from nerfcomp.compression import FakeQuantization, quantizers
+from nerfcomp.compression.hooks import stored_weight
+from nerfcomp.fields import Field
+from nerfcomp.modules import RadianceFieldModule, VanillaNeRFModule
+from tests.modules.tiny_fields import data, quiet_fit, save, tiny_ngp, tiny_pair
+from tests.modules.volume_config import CONFIG, settings
+
+RATE = "{class_path: RateControl, init_args: {target_bytes: 3000, control: 0.5, freeze: 0.8}}"
+HOOKS = [{"class_path": "nerfcomp.compression.FakeQuantization", "init_args": {"bits": 6, "ranges": "learned"}}]
+
+
+def by_hand(field: Field) -> dict[str, torch.Tensor]:
+    """Integers of trained weights, from the formula: clip(round(w / s))."""
+    found = {}
+    for name, quantizer in quantizers(field).items():
+        weight = stored_weight(field.get_submodule(name.rpartition(".")[0])).detach()
+        found[name] = torch.clamp(torch.round(weight / quantizer.log_scale.detach().exp()), -31, 31)
+    return found
+
+
+def assert_integers_survive(trained: Any) -> None:
+    expected, integers = by_hand(trained.field), to_integers(trained)
+    container = encode_artifact(integers, uniform_allocation(integers, -40))
+    decoded = integer_tensors(decode_artifact(container, trust=True).field)
+    assert expected and all(torch.equal(decoded[name].float(), levels) for name, levels in expected.items())
+
+
+def test_a_volume_network_in_yaml(tmp_path: Path) -> None:
+    text = CONFIG % settings(tmp_path, steps=6)
+    (tmp_path / "config.yaml").write_text(text.replace(RATE, "{class_path: FreezeRanges, init_args: {after: 3}}"))
+    options = ["--config", str(tmp_path / "config.yaml"), f"--model.init_args.hooks={json.dumps(HOOKS)}"]
+    model: Any = train.main(["fit", *options]).model
+    assert len(quantizers(model.field)) == 3
+    assert_integers_survive(model.trained)
+
+
+def ngp(start: Path) -> RadianceFieldModule:
+    return RadianceFieldModule(*tiny_ngp(), init_from=str(start), hooks=[FakeQuantization(bits=6)])
+
+
+def nerf(start: Path) -> RadianceFieldModule:
+    return VanillaNeRFModule(*tiny_pair(), init_from=str(start), hooks=[FakeQuantization(bits=6, ranges="learned")])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["ngp", "nerf"])
+def test_ranges_freeze_and_a_resumed_run_ends_the_same(kind: str, tmp_path: Path) -> None:
+    make, fields = (ngp, tiny_ngp) if kind == "ngp" else (nerf, tiny_pair)
+    start = save(*fields(), tmp_path / "start.ckpt")
+
+    def fit(module: RadianceFieldModule, steps: int, name: str, resumed: Path | None = None) -> Path:
+        trainer = quiet_fit(module, data(), tmp_path, steps, resumed, [FreezeRanges(3)])
+        trainer.save_checkpoint(tmp_path / name)
+        return tmp_path / name
+
+    first = fit(make(start), 4, "first.ckpt")
+    straight = fit(make(start), 6, "straight.ckpt")
+    start.unlink()  # a resumed run has no need of it
+    resumed = fit(make(start), 6, "resumed.ckpt", first)
+    states = [read_checkpoint(path).field.state_dict() for path in (first, straight, resumed)]
+    assert states[1].keys() == states[2].keys()
+    assert all(torch.equal(value, states[2][name]) for name, value in states[1].items())
+    ranges = [name for name in states[0] if name.rpartition(".")[2] in ("low", "high", "gain")]
+    assert ranges and all(torch.equal(states[0][name], states[1][name]) for name in ranges)
+    assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0] if name.endswith("original"))
+    assert_integers_survive(read_checkpoint(straight))
+
+
+def test_ranges_are_frozen_after_a_step_at_least() -> None:
+    with pytest.raises(ValueError, match="at least 1 step"):
+        FreezeRanges(0)
