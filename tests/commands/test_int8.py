@@ -9,24 +9,24 @@ import torch
 from PIL import Image
 
 from nerfcomp.artifacts.checkpoint import write_checkpoint
-from nerfcomp.artifacts.integers import calibrated
+from nerfcomp.artifacts.integers import calibrated, to_integers
 from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.artifacts.nfc import read_nfc
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.commands.info import info
-from nerfcomp.commands.int8 import int8
+from nerfcomp.commands.int8 import int8, read_original
 from nerfcomp.compression import FakeQuantization
 from nerfcomp.evaluation.report import mean_result
 from nerfcomp.evaluation.views import evaluate_views
+from nerfcomp.exchange.nerf_pytorch import export_nerf
 from nerfcomp.fields import NeRFField
 from nerfcomp.readers import BlenderReader, ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
 from nerfcomp.rendering import HierarchicalSampler
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_table_of_a_nerf(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_blender(ProceduralReader(image_size=16, n_train=4, n_val=1, n_test=2, supersampling=1), tmp_path / "scene")
     reader = BlenderReader(tmp_path / "scene", near=2.0, far=6.0)
@@ -54,3 +54,22 @@ def test_table_of_a_nerf(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     decoded = of_scene(read_nfc(out / "calibrated.nfc"), "test")
     mean = mean_result(evaluate_views(decoded, reader.read("test")))
     assert mean.psnr == pytest.approx(float(rows[1]["psnr"]), abs=1.0)
+
+
+def test_a_file_of_nerf_pytorch_has_the_integers_of_the_checkpoint(tmp_path: Path) -> None:
+    write_blender(ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1), tmp_path / "scene")
+    reader = BlenderReader(tmp_path / "scene", near=2.0, far=6.0, pixel_centers=False)
+    torch.manual_seed(0)
+    train = reader.read("train")
+    field, sampler = NeRFField(width=16).eval(), HierarchicalSampler(8, 8, resolution=8).eval()
+    field.set_aabb(train.aabb)
+    sampler.prepare(train.aabb)
+    pair = RadianceFieldArtifact(field=field, sampler=sampler, scene=SceneInfo.from_scene(train))
+    export_nerf(pair, tmp_path / "000100.tar")
+    write_checkpoint(pair, tmp_path / "pair.ckpt")
+    found = []
+    for name in ("000100.tar", "pair.ckpt"):
+        original = read_original(tmp_path / name, reader).replace(sampler=sampler)
+        found.append(to_integers(calibrated(original, [FakeQuantization()], 1, prepared=True)).field.state_dict())
+    assert found[0].keys() == found[1].keys() and found[0]["model.pts_linears.0.weight"].dtype == torch.int8
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())

@@ -13,7 +13,7 @@ from nerfcomp.artifacts.coded_tensors import integer_tensors
 from nerfcomp.artifacts.integers import to_integers
 from nerfcomp.artifacts.nfc import decode_artifact, encode_artifact, uniform_allocation
 from nerfcomp.callbacks import FreezeRanges
-from nerfcomp.compression import FakeQuantization, quantizers
+from nerfcomp.compression import FakeQuantization, WeightHook, quantizers
 from nerfcomp.compression.hooks import stored_weight
 from nerfcomp.fields import Field
 from nerfcomp.modules import RadianceFieldModule, VanillaNeRFModule
@@ -54,7 +54,8 @@ def ngp(start: Path) -> RadianceFieldModule:
 
 
 def nerf(start: Path) -> RadianceFieldModule:
-    return VanillaNeRFModule(*tiny_pair(), init_from=str(start), hooks=[FakeQuantization(bits=6, ranges="learned")])  # type: ignore[arg-type]
+    hooks: list[WeightHook] = [FakeQuantization(bits=6, ranges="learned")]
+    return VanillaNeRFModule(*tiny_pair(), init_from=str(start), hooks=hooks)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["ngp", "nerf"])
