@@ -1,73 +1,14 @@
 """Train, measure or run a field: ``python train.py fit --config configs/ngp.yaml --config configs/scenes/lego.yaml``.
 
-Without ``--config`` the embedded default trains: a scene that the program makes itself, on whatever device there is.
-``--help`` alone loads nothing but this file, as torch and Lightning take seconds.
+Without ``--config`` the shipped default trains: a scene that the program makes itself, on whatever device there is.
 """
 
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
-
+from nerfcomp.commands.train_program import DEFAULT_CONFIG, SUBCOMMANDS, main, run, with_default_config
 from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
-if TYPE_CHECKING:
-    from nerfcomp.callbacks import RunCLI
 
-DEFAULT_CONFIG = Path(__file__).resolve().parent / "configs" / "default.yaml"
-SUBCOMMANDS = {
-    "fit": "Train a field; --ckpt_path resumes a run.",
-    "validate": "Measure a checkpoint on validation views.",
-    "test": "Measure a checkpoint on test views.",
-    "predict": "Draw new views with a trained field, as training data.",
-}
-
-
-def with_default_config(args: Sequence[str]) -> list[str]:
-    """Put the embedded default behind the subcommand when no configuration is named."""
-    named = any(arg in ("-c", "--config") or arg.startswith("--config=") for arg in args)
-    if named or not args or args[0] not in SUBCOMMANDS:
-        return list(args)
-    return [args[0], "--config", str(DEFAULT_CONFIG), *args[1:]]
-
-
-def help_text() -> str:
-    """Say in a line each what the subcommands do."""
-    lines = [
-        "usage: train.py SUBCOMMAND [--config FILE ...] [--OPTION VALUE ...]",
-        "",
-        "Train, measure or run a field.",
-        "",
-    ]
-    lines += [f"  {name:10}{text}" for name, text in SUBCOMMANDS.items()]
-    lines += ["", "Several configurations are laid over each other, and options over all of them; without any,"]
-    lines += [f"configs/{DEFAULT_CONFIG.name} trains. --print_config shows what comes out, and whatever may be set:"]
-    lines += ["train.py SUBCOMMAND --help explains it, with --model.help CLASS and --data.help CLASS for one class."]
-    return "\n".join(lines) + "\n"
-
-
-def main(args: Sequence[str], run: bool = True) -> "RunCLI":
-    """Parse, build and, if asked to, run.
-
-    Args:
-        args: Command line without the program's name.
-        run: With a subcommand in front of ``args``; otherwise only build what the arguments name.
-    """
-    from nerfcomp.commands.training import run_cli
-
-    return run_cli(with_default_config(args) if run else args, run)
-
-
-def run() -> None:
-    """Run the command line of this process."""
-    if not sys.argv[1:] or sys.argv[1] in ("-h", "--help"):
-        sys.stdout.write(help_text())
-        return
-    from nerfcomp.commands.training import run_program
-
-    run_program(with_default_config(sys.argv[1:]))
-
+__all__ = ["DEFAULT_CONFIG", "SUBCOMMANDS", "main", "run", "with_default_config"]
 
 if __name__ == "__main__":
     run()

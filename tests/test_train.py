@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+import nerfcomp
 import train
+from nerfcomp.commands.configurations import shipped
 from tests.commands.test_program import HEAVY, in_process
 
 LOADED = "import sys, train; train.run(); print(*sys.modules, file=sys.stderr)"
@@ -36,3 +38,21 @@ def test_without_a_configuration_the_default_trains(repository: Path) -> None:
     assert train.with_default_config(["fit", "--seed=1"]) == ["fit", "--config", default, "--seed=1"]
     for args in (["fit", "--config", "a.yaml"], ["fit", "--config=a.yaml"], ["fit", "-c", "a.yaml"], ["--help"]):
         assert train.with_default_config(args) == args
+
+
+@pytest.mark.parametrize("program", ["train", "compress"])
+def test_programs_say_their_version_and_load_nothing(program: str) -> None:
+    code = f"import sys, {program}; {program}.run(); print(*sys.modules, file=sys.stderr)"
+    result = in_process(code, "--version")
+    assert result.stdout == f"nerfcomp {nerfcomp.__version__}\n"
+    assert not {"jsonargparse", "yaml", *HEAVY} & set(result.stderr.split())
+
+
+def test_shipped_configurations_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shipped(Path("configs/ngp/lego.yaml")).is_file() and shipped(Path("ngp/lego.yaml")).is_file()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "default.yaml").write_text("{}")
+    assert shipped(Path("configs/default.yaml")) == Path("configs/default.yaml")  # one's own comes first
+    for name in ("configs/none.yaml", "/configs/ngp.yaml"):
+        assert shipped(Path(name)) == Path(name)

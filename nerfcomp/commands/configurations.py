@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from nerfcomp.commands.train_program import CONFIGS
 from nerfcomp.errors import SettingsError
 
 INCLUDE = "include"
@@ -39,9 +40,19 @@ def with_included(args: Sequence[str]) -> list[str]:
         if name not in _OPTIONS or not (equals or left):
             expanded.append(word)
             continue
-        for content in layers(Path(value if equals else left.pop(0))):
+        for content in layers(shipped(Path(value if equals else left.pop(0)))):
             expanded += ["--config", content]
     return expanded
+
+
+def shipped(path: Path) -> Path:
+    """A configuration as it is named; where there is none, the one of this name that the package brings.
+
+    >>> shipped(Path("configs/ngp/lego.yaml")).is_file()
+    True
+    """
+    name = Path(*path.parts[1:]) if path.parts[:1] == (CONFIGS.name,) else path
+    return CONFIGS / name if not path.exists() and not path.is_absolute() and (CONFIGS / name).is_file() else path
 
 
 def layers(path: Path, depth: int = 0) -> Iterator[str]:

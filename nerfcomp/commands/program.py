@@ -3,10 +3,12 @@
 import importlib
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+import nerfcomp
 from nerfcomp.commands.table import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, SECTIONS
 from nerfcomp.errors import NerfcompError
 from nerfcomp.process import prepare_process
@@ -19,10 +21,23 @@ POSITIONAL = ("input", "first", "second")  # parameters that are given without a
 _HELP = ("-h", "--help")
 
 
+class Terminal(logging.StreamHandler[TextIO]):
+    """Output whose reader may go, as ``head`` does; the work goes on, and the rest is told to nobody."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # as in the library
+        """Stop writing where nobody reads."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stream.fileno())
+            os.close(nowhere)
+        else:
+            super().handleError(record)
+
+
 def run() -> None:
     """Run the command line of this process; what a user can mend ends in a sentence."""
     prepare_process()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Terminal(sys.stdout)])
     try:
         main()
     except (NerfcompError, ValueError) as error:
@@ -36,6 +51,9 @@ def main(args: Sequence[str] | None = None) -> None:
         NerfcompError: There is no such command, or what it says of its input.
     """
     words = list(sys.argv[1:] if args is None else args)
+    if words == ["--version"]:
+        sys.stdout.write(f"nerfcomp {nerfcomp.__version__}\n")
+        return
     name, rest = find_command(words)
     if name not in COMMANDS:
         sys.stdout.write(help_text(name))

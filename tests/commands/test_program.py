@@ -95,7 +95,7 @@ def test_names_of_now_and_before(words: list[str], name: str, rest: list[str]) -
     assert find_command(words) == (name, rest)
 
 
-@pytest.mark.parametrize("words", [["export", "onxx"], ["export", "a.ckpt"], ["deocde", "a"], ["--version"]])
+@pytest.mark.parametrize("words", [["export", "onxx"], ["export", "a.ckpt"], ["deocde", "a"], ["--verzion"]])
 def test_unknown_commands_end_in_a_sentence(words: list[str]) -> None:
     with pytest.raises(NerfcompError, match="it can export onnx|There is no command"):
         main(words)
@@ -132,3 +132,13 @@ def test_info_shows_values_as_they_are(tmp_path: Path, caplog: pytest.LogCapture
     write_container(tmp_path / "a.nfc", Container({**container().header, "writer": "100% ours"}, ()))
     main(["info", str(tmp_path / "a.nfc")])
     assert "writer: 100% ours" in caplog.text
+
+
+def test_a_reader_that_goes_ends_nothing(file: Path) -> None:
+    program = "import sys; from nerfcomp.commands.program import run; run(); sys.stderr.write('worked on')"
+    command = [sys.executable, "-c", program, "info", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == "worked on"
+    assert process.returncode == 0
