@@ -50,7 +50,11 @@ FIELD_CLASSES = {
 KNOW_FIELDS = {"fields", "artifacts"}
 LIGHTNING_FLOOR = {"datamodules", "modules", "callbacks", "viewer", "commands"}
 LOADS_OPENMP = {"torch", "lightning", "numba", "kornia", "torchmetrics", "nerfcomp", "train", "benchmarks", "tests"}
-LOADS_NOTHING = ("nerfcomp.process", "nerfcomp.commands.program", "nerfcomp.commands.train_program")  # see tests/commands/test_program.py
+LOADS_NOTHING = (  # see tests/commands/test_program.py
+    "nerfcomp.process",
+    "nerfcomp.commands.program",
+    "nerfcomp.commands.train_program",
+)
 ABOVE_SCIENCE = {"lightning", "pytorch_lightning", "lightning_utilities", "jsonargparse", "yaml", "train", "compress"}
 
 
