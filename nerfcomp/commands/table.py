@@ -49,6 +49,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
         "sweep": Command(
             "measure:sweep", "Measure a rate-distortion curve: encode, decode and evaluate over several QPs."
         ),
+        "compare": Command(
+            "compare:compare",
+            "Put two training runs side by side in one HTML file: settings that differ, figures, curves, pictures.",
+        ),
         "bdrate": Command("results:bdrate", "Compare two rate-distortion curves: bytes saved at equal PSNR."),
         "plot": Command(
             "results:plot",

@@ -148,8 +148,9 @@ def render_image(
     rgb = torch.cat([part.rgb for part in parts]) if parts else rays.origins.new_zeros(0, 3)
     depth = torch.cat([part.depth for part in parts]) if parts else rays.origins.new_zeros(0)
     opacity = torch.cat([part.opacity for part in parts]) if parts else rays.origins.new_zeros(0)
-    known = [part.normals for part in parts if part.normals is not None]
-    normals = torch.cat(known) if known else None
+    normals = None
+    if any(part.normals is not None for part in parts):
+        normals = torch.cat([torch.zeros_like(part.rgb) if part.normals is None else part.normals for part in parts])
     return Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity, normals=normals)
 
 

@@ -58,7 +58,7 @@ def test_every_option_is_explained_and_the_input_has_one_name(name: str) -> None
     parser = build_parser(function(name), name)
     parameters = inspect.signature(function(name)).parameters
     positional = [action.dest for action in parser._actions if not action.option_strings]
-    assert positional == (["first", "second"] if name == "bdrate" else ["input"])
+    assert positional == (["first", "second"] if name in ("bdrate", "compare") else ["input"])
     assert {action.dest for action in parser._actions if action.help} >= parameters.keys()
 
 

@@ -184,4 +184,9 @@ def test_what_shading_knows_reaches_losses_and_pictures(ball: Ball, rays_into: R
         expected[ray] += weight * normal
     torch.testing.assert_close(whole.normals, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(waves.normals, expected, atol=2e-4, rtol=0)
+    beside = Rays(rays.origins + 9.0, *rays[1:])  # a chunk of rays that hit nothing
+    both = Rays(*(torch.cat([one, other, one]) for one, other in zip(rays, beside)))
+    parts = render_image(shade, both, sampler, torch.ones(3), chunk=40).normals
+    assert parts is not None
+    torch.testing.assert_close(parts, torch.cat([waves.normals, torch.zeros_like(expected), waves.normals]))
     assert expected.norm(dim=1).max() > 0.9
