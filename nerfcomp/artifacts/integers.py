@@ -62,6 +62,14 @@ def _weight_before(field: Field, layer: str) -> Any:
     return weight
 
 
+def quantization_of(trained: Artifact) -> list[FakeQuantization]:
+    """What is quantized in a model that was trained for integers, and how; for `calibrated`."""
+    found = [quantizer.made_by.for_weights([name]) for name, quantizer in quantizers(trained.field).items()]
+    if not found:
+        raise ValueError("No weight of this model is quantized: it was not trained with FakeQuantization.")
+    return found
+
+
 def calibrated(trained: A, hooks: Iterable[FakeQuantization], batches: int = 8, prepared: bool = False) -> A:
     """Find the ranges of a trained model's activations without training: post-training quantization.
 

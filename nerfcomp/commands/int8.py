@@ -9,7 +9,7 @@ import torch
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.checkpoint import read_checkpoint
 from nerfcomp.artifacts.coded_tensors import integer_tensors
-from nerfcomp.artifacts.integers import calibrated, to_integers
+from nerfcomp.artifacts.integers import calibrated, quantization_of, to_integers
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.nfc import encode_artifact, fp32_bytes, read_nfc, uniform_allocation, write_nfc
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
@@ -61,11 +61,12 @@ def int8(
         input: Checkpoint of nerf-pytorch (.tar), of nerf_pl or of ours, folder of a run, or a .nfc file.
         reader: The scene.
         out: Folder for the files, int8.csv, int8.json and int8.png.
-        trained: Checkpoint of training for integers (``configs/int8``), or the name of its run; calibration alone when
-            absent.
-        bits: Of a weight, for calibration.
+        trained: Checkpoint of training for integers (``configs/int8``), or the name of its run, which says what is
+            quantized, and how; calibration alone when absent.
+        bits: Of a weight, without ``trained``.
         batches: Of rays through training views, for calibration.
-        weights: Names of the weights to quantize, with ``*`` and ``?``; all of linear layers when absent.
+        weights: Names of the weights to quantize, with ``*`` and ``?``, without ``trained``; all of linear layers when
+            absent.
         rest_qp: QP of what stays float, such as the tables of a grid.
         views: Test views to measure on, evenly spread; all when absent.
         stride: Draw every n-th row and column of them only.
@@ -76,10 +77,11 @@ def int8(
     original = original.replace(qp=None).without_hooks()
     size = fp32_bytes(original)
     rows = [measured("fp32", original, scene, out / "fp32", size, size, size)]
-    hooks = [FakeQuantization(weights, bits)]
+    learned = None if trained is None else read_checkpoint(find_checkpoint(trained))
+    hooks = [FakeQuantization(weights, bits)] if learned is None else quantization_of(learned)
     stages: dict[str, Artifact] = {"int8, calibrated": calibrated(original, hooks, batches, prepared=True)}
-    if trained is not None:
-        stages["int8, trained"] = read_checkpoint(find_checkpoint(trained))
+    if learned is not None:
+        stages["int8, trained"] = learned
     for stage, model in stages.items():
         integers = of_kind(to_integers(model), RadianceFieldArtifact, "Pictures in integers need")
         name = stage.split()[-1]
