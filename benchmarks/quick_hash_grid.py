@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Timing, measure, report
-from nerfcomp.kernels.hash_grid import Backend, GridGeometry, grid_geometry, hash_encode
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.hash_grid import GridGeometry, grid_geometry, hash_encode
 from nerfcomp.optim import GridAdam
 
 Cases = dict[str, Callable[[], object]]

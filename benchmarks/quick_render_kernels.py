@@ -23,7 +23,8 @@ from torch import Tensor
 from benchmarks.common import measure, report
 from nerfcomp.geometry.cameras import make_camera
 from nerfcomp.geometry.paths import look_at
-from nerfcomp.kernels.composite import Backend, composite, distortion_loss
+from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.composite import composite, distortion_loss
 from nerfcomp.kernels.march import Samples, march
 from nerfcomp.kernels.march.bricks import pack_bricks
 from nerfcomp.kernels.seen_cells import seen_cells
