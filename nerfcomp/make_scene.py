@@ -1,6 +1,6 @@
 """Write the procedural scene in Blender format: ``python -m nerfcomp.make_scene runs/solids --image_size 400``.
 
-``python -m nerfcomp.readers`` does the same, but Python loads that package, and torch, before its first line runs.
+``python -m nerfcomp.readers`` does the same: Python has loaded torch by its first line, which starts this instead.
 """
 
 import logging

@@ -1,5 +1,9 @@
 """The front door of ``train.py``."""
 
+import importlib
+import os
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ import pytest
 import nerfcomp
 import train
 from nerfcomp.commands.configurations import shipped
+from nerfcomp.commands.training_help import shown_classes
 from tests.commands.test_program import HEAVY, in_process
 
 LOADED = "import sys, train; train.run(); print(*sys.modules, file=sys.stderr)"
@@ -28,9 +33,33 @@ def test_help_names_every_subcommand_and_loads_nothing(args: list[str]) -> None:
     assert not {"jsonargparse", "yaml", *HEAVY} & set(result.stderr.split())
 
 
+def test_help_on_a_subcommand_names_options_and_classes_and_loads_nothing() -> None:
+    result = in_process(LOADED, "fit", "--help")
+    wanted = ("--ckpt_path", "--data.reader.root", "--full_help")
+    wanted += ("RadianceFieldModule", "LSAModule", "RayDataModule", "TransformsReader", "NGPField", "OccupancySampler")
+    wanted += ("BinaryMask", "PruningRounds", "VolumeDataModule", "LatentGridVolume")
+    assert [name for name in wanted if f"  {name} " not in result.stdout] == []
+    assert not {"jsonargparse", "yaml", *HEAVY} & set(result.stderr.split())
+    assert all(len(line) < 130 for line in result.stdout.splitlines())
+
+
+def test_every_class_that_help_names_can_be_named_in_yaml() -> None:
+    for room in ("modules", "datamodules", "readers", "fields", "callbacks", "compression"):
+        loaded = importlib.import_module(f"nerfcomp.{room}")
+        assert all(isinstance(getattr(loaded, name), type) and text for name, text in shown_classes(room))
+
+
 @pytest.mark.parametrize("program", ["import train; train.run()", SCENE])
 def test_process_is_prepared_before_torch_is_loaded(program: str) -> None:
     assert "OMP_WAIT_POLICY is PASSIVE" in in_process(ORDER + program, "fit", "--config", "none.yaml").stdout
+
+
+def test_the_former_program_of_the_readers_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, words: started.append([path, *words]))
+    monkeypatch.setattr(sys, "argv", ["readers", "runs/solids", "--seed", "1"])
+    runpy.run_module("nerfcomp.readers", run_name="__main__", alter_sys=True)
+    assert started == [[sys.executable, sys.executable, "-m", "nerfcomp.make_scene", "runs/solids", "--seed", "1"]]
 
 
 def test_without_a_configuration_the_default_trains(repository: Path) -> None:

@@ -40,7 +40,7 @@ def help_text() -> str:
     lines += [f"  {name:10}{text}" for name, text in SUBCOMMANDS.items()]
     lines += ["", "Several configurations are laid over each other, and options over all of them; without any,"]
     lines += [f"configs/{DEFAULT_CONFIG.name} trains. --print_config shows what comes out, and whatever may be set:"]
-    lines += ["train.py SUBCOMMAND --help explains it, with --model.help CLASS and --data.help CLASS for one class."]
+    lines += ["train.py SUBCOMMAND --help names options and classes; --model.help and --data.help CLASS explain one."]
     return "\n".join(lines) + "\n"
 
 
@@ -65,6 +65,12 @@ def run() -> None:
     if sys.argv[1] == "--version":
         sys.stdout.write(f"nerfcomp {nerfcomp.__version__}\n")
         return
+    if sys.argv[1] in SUBCOMMANDS and sys.argv[2:] in (["-h"], ["--help"]):
+        from nerfcomp.commands.training_help import stage_help
+
+        sys.stdout.write(stage_help(sys.argv[1], SUBCOMMANDS[sys.argv[1]]))
+        return
     from nerfcomp.commands.training import run_program
 
-    run_program(with_default_config(sys.argv[1:]))
+    full = [word if word != "--full_help" else "--help" for word in sys.argv[1:]]
+    run_program(with_default_config(full))

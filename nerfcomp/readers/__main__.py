@@ -2,7 +2,8 @@
 
 import argparse
 import inspect
-import logging
+import os
+import sys
 from collections.abc import Sequence
 from typing import get_args
 
@@ -30,6 +31,5 @@ def main(args: Sequence[str] | None = None) -> None:
         parser.error(str(error))
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main()
+if __name__ == "__main__":  # torch is here already: begin again with the program that prepares its process first
+    os.execv(sys.executable, [sys.executable, "-m", "nerfcomp.make_scene", *sys.argv[1:]])

@@ -34,7 +34,7 @@ def distil(
         return [torch.load(folder / "rank0.pt", weights_only=True)]
     command = [sys.executable, str(repository / "train.py"), *command]
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=280, stdin=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=900, stdin=subprocess.DEVNULL)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
 
 
