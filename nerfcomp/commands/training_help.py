@@ -19,7 +19,7 @@ _OPTIONS = """
   --trainer.logger.name NAME    the run is runs/NAME/version_N
   --full_help                   every option there is, Lightning's too
 """
-_ROOMS = {  # title: folder, ending of the names
+_ROOMS: dict[str, tuple[str, str | tuple[str, ...]]] = {  # title: folder, ending of the names
     "stages (--model)": ("modules", "Module"),
     "data (--data)": ("datamodules", "DataModule"),
     "readers (--data.reader)": ("readers", "Reader"),
