@@ -58,7 +58,7 @@ SCENES = {
     "small_gem": SceneSettings("small_gem"),
     "glass": SceneSettings("glass"),
     "few_views": SceneSettings("still_life", n_train=10),
-    "dark_photo": SceneSettings("dark_stand", opaque=True),
+    "dark_photo": SceneSettings("dark_room", opaque=True),
 }
 
 

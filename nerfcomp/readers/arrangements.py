@@ -1,7 +1,7 @@
 """What the procedural reader shows: a still life, and scenes on which training is known to go wrong.
 
-All of them lie in the cube [-1, 1]^3, z up. Solids of one arrangement may touch but do not cross each other, except the
-rods of the stand.
+All of them lie in the cube [-1, 1]^3, z up, but for the walls of a room. Solids of one arrangement may touch but do not
+cross each other, except the rods of the stand.
 """
 
 import colorsys
@@ -13,12 +13,13 @@ import torch
 from nerfcomp.readers.glass import Glass
 from nerfcomp.readers.solids import Solid, Vector
 
-Arrangement = Literal["still_life", "dark_stand", "white_on_white", "small_gem", "glass"]
+Arrangement = Literal["still_life", "dark_stand", "white_on_white", "small_gem", "glass", "dark_room"]
 
 _STONE, _SLATE, _WHITE = (0.50, 0.44, 0.35), (0.10, 0.12, 0.17), (0.82, 0.84, 0.82)
 _TEAL, _BRICK, _SAND, _RED = (0.02, 0.22, 0.30), (0.62, 0.09, 0.03), (0.83, 0.55, 0.15), (0.60, 0.015, 0.12)
 _BLUE, _GOLD, _GREEN, _PLUM = (0.03, 0.06, 0.42), (0.85, 0.42, 0.03), (0.06, 0.38, 0.04), (0.36, 0.04, 0.42)
-_COAL, _CHALK = (0.012, 0.012, 0.016), (0.97, 0.97, 0.97)
+_COAL, _CHALK, _PAPER = (0.012, 0.012, 0.016), (0.97, 0.97, 0.97), (0.80, 0.78, 0.72)
+_WALL = 3.6  # from the middle; cameras stand at 3.2
 
 
 class Arranged(NamedTuple):
@@ -42,7 +43,8 @@ def arrange(name: Arrangement, seed: int) -> Arranged:
         name: ``still_life``: textured solids on a plinth. ``dark_stand``: thin black rods, which let most light pass,
             so that opacity alone can explain their pixels over a bright background. ``white_on_white``: white solids
             whose lit sides equal a white background. ``small_gem``: a bright object that fills a thousandth of the
-            scene's cube. ``glass``: balls that absorb a part of the light behind them.
+            scene's cube. ``glass``: balls that absorb a part of the light behind them. ``dark_room``: the stand in a
+            bright room that surrounds the cameras, so that every ray ends at something, as in photographs.
         seed: Chooses colours, patterns and turns of the still life.
 
     Raises:
@@ -58,6 +60,8 @@ def arrange(name: Arrangement, seed: int) -> Arranged:
         return Arranged(_small_gem(), half_side=1.8)
     if name == "glass":
         return Arranged(_plinth(), _BALLS)
+    if name == "dark_room":
+        return Arranged((*_dark_stand(), *_room()), half_side=_WALL + 0.1)
     raise ValueError(f"arrangement is {name!r}; there are {', '.join(get_args(Arrangement))}")
 
 
@@ -104,6 +108,22 @@ def _dark_stand() -> tuple[Solid, ...]:
         for z, radius in ((-0.62, 0.66), (0.0, 0.5), (0.62, 0.34))
     ]
     return (*rods, *rings)
+
+
+def _room() -> tuple[Solid, ...]:
+    """Six bright walls around everything, cameras included."""
+    sides = [(axis, sign * _WALL) for axis in range(3) for sign in (-1.0, 1.0)]
+    walls = []
+    for axis, place in sides:
+        center, size = [0.0, 0.0, 0.0], [_WALL + 0.05] * 3
+        center[axis], size[axis] = place, 0.05
+        walls.append(Solid("box", _vector(center), _vector(size), (_CHALK, _PAPER), "marble", 0.5, specular=0.0))
+    return tuple(walls)
+
+
+def _vector(values: list[float]) -> Vector:
+    x, y, z = values
+    return x, y, z
 
 
 def _white_on_white() -> tuple[Solid, ...]:
