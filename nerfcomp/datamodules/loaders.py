@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nerfcomp.devices import sent
 from nerfcomp.geometry.cameras import Camera, select_views
-from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays
+from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays, lenses_of
 from nerfcomp.readers.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ class RandomRayLoader:
         self.precrop_steps = precrop_steps
         self.precrop_fraction = precrop_fraction
         self.next_step = next_step
-        self.background = background
+        self.background = None if background is None else background.to(scene.images.device)
+        self.lenses = lenses_of(scene.camera)
         self.sampling = sampling
         self.seed = seed
         self.rank = rank
@@ -138,7 +140,7 @@ class RandomRayLoader:
         size, mine = self.batch_size * self.world_size, slice(self.rank, None, self.world_size)
 
         def mine_of(draws: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(draws[mine]).to(device)
+            return sent(torch.from_numpy(draws[mine]), device)
 
         chosen = generator.integers(views, size=1 if self.sampling == "one_image" else size)
         view = mine_of(np.broadcast_to(chosen, size).copy())
@@ -147,8 +149,8 @@ class RandomRayLoader:
         if self.background is None:
             background = mine_of(generator.random((size, 3), dtype=np.float32))
         else:
-            background = self.background.to(device).expand(self.batch_size, 3)
-        rays = camera_rays(scene.camera, view, x, y, scene.near, scene.far, scene.ndc)
+            background = self.background.expand(self.batch_size, 3)
+        rays = camera_rays(scene.camera, view, x, y, scene.near, scene.far, scene.ndc, self.lenses)
         rgba = gather_pixels(scene.images, view, y, x)
         alpha = rgba[:, 3].float() / 255 if scene.has_alpha else None
         return RayBatch(rays, over_background(rgba, background), background, alpha=alpha)

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from nerfcomp.fields.integer import all_integer, chain
 from nerfcomp.fields.joined import JoinedLinear
+from nerfcomp.kernels.backends import Backend, choose_backend
+from nerfcomp.kernels.mlp import fusible, mlp
 
 
 class MLP(nn.Module):
@@ -16,13 +18,15 @@ class MLP(nn.Module):
     Args:
         widths: Input width, hidden widths, output width; two or more.
         parts: Widths of what the input is joined from; one tensor when absent.
+        backend: Implementation of `nerfcomp.kernels.mlp.mlp`: where it is "triton", all layers run in one kernel.
 
     Raises:
         ValueError: Fewer than two widths or one below 1.
     """
 
-    def __init__(self, widths: Sequence[int], parts: Sequence[int] | None = None) -> None:
+    def __init__(self, widths: Sequence[int], parts: Sequence[int] | None = None, backend: Backend = "auto") -> None:
         super().__init__()
+        self.backend: Backend = backend
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(f"An MLP needs at least an input and an output width, all >= 1, got {list(widths)}.")
         first = JoinedLinear(parts or widths[:1], widths[1], bias=False)
@@ -40,6 +44,8 @@ class MLP(nn.Module):
         """Map (M, widths[0]) to (M, widths[-1])."""
         if all_integer(*self.layers):
             return chain(x, list(self.layers))
+        if self._fused(x):
+            return mlp(x, self.matrices, "triton")
         out: Tensor = self.layers[-1](self._hidden(x))
         return out
 
@@ -49,9 +55,26 @@ class MLP(nn.Module):
         if not isinstance(last, nn.Linear) or last._forward_pre_hooks:
             every: Tensor = self(x)
             return every[:, 0]
+        if self._fused(x):
+            *hidden, weight = self.matrices
+            return mlp(x, [*hidden, weight[:1]], "triton")[:, 0]
         return self._hidden(x) @ last.weight[0]
+
+    def _fused(self, x: Tensor) -> bool:
+        """Whether one kernel runs all layers: where there is one, and nothing looks at what layers hand on."""
+        plain = all(isinstance(layer, nn.Linear) and not watched(layer) for layer in self.layers)
+        halved = x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type)
+        if not plain or halved or not fusible(self.matrices):
+            return False
+        tensors = (x, *self.matrices)
+        return choose_backend("fused network", self.backend, tensors, twins=("triton",)) == "triton"
 
     def _hidden(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
             x = torch.relu_(layer(x))
         return x
+
+
+def watched(layer: nn.Module) -> bool:
+    """Whether anything hooks into a layer's calls."""
+    return bool(layer._forward_pre_hooks or layer._forward_hooks or layer._backward_hooks)

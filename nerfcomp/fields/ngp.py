@@ -74,10 +74,11 @@ class NGPField(RadianceField):
         self._twin: TcnnTwin | None = None
         self.set_cascades(1)
         self.directions = SphericalHarmonics(sh_degree)
+        layers: Backend = "torch" if backend == "torch" else "auto"
         hidden = [hidden_width] * density_hidden_layers
-        self.density_mlp = MLP([levels * features, *hidden, geometry_features])
-        hidden = [hidden_width] * rgb_hidden_layers
-        self.rgb_mlp = MLP([sh_degree**2 + geometry_features, *hidden, 3], [sh_degree**2, geometry_features])
+        self.density_mlp = MLP([levels * features, *hidden, geometry_features], backend=layers)
+        hidden, parts = [hidden_width] * rgb_hidden_layers, [sh_degree**2, geometry_features]
+        self.rgb_mlp = MLP([sum(parts), *hidden, 3], parts, layers)
         if backend == "tcnn":
             self._twin = TcnnTwin(self.arguments)
 

@@ -138,7 +138,9 @@ def camera_on(camera: Camera, device: torch.device) -> Camera:
     return Camera(c2w, intrinsics, distortion, camera.height, camera.width)
 
 
-def pixel_directions(intrinsics: Tensor, distortion: Tensor, pixel_x: Tensor, pixel_y: Tensor) -> Tensor:
+def pixel_directions(
+    intrinsics: Tensor, distortion: Tensor, pixel_x: Tensor, pixel_y: Tensor, distorted: bool | None = None
+) -> Tensor:
     """Compute the directions in which pixels look, in camera coordinates.
 
     Args:
@@ -146,6 +148,7 @@ def pixel_directions(intrinsics: Tensor, distortion: Tensor, pixel_x: Tensor, pi
         distortion: (N, 4) or (1, 4): k1, k2, p1, p2.
         pixel_x: (N,) columns, whole or fractional.
         pixel_y: (N,) rows, whole or fractional.
+        distorted: Whether any distortion differs from 0, where the caller knows.
 
     Returns:
         (N, 3) directions with z = -1, not normalised.
@@ -157,7 +160,7 @@ def pixel_directions(intrinsics: Tensor, distortion: Tensor, pixel_x: Tensor, pi
     """
     fx, fy, cx, cy = intrinsics.unbind(-1)
     x, y = (pixel_x + 0.5 - cx) / fx, (pixel_y + 0.5 - cy) / fy
-    if distortion.any():
+    if distortion.any() if distorted is None else distorted:
         x, y = undistort(x, y, distortion)
     return torch.stack([x, -y, -torch.ones_like(x)], -1)
 

@@ -69,8 +69,38 @@ class ViewBatch(NamedTuple):
     rgb: Tensor
 
 
+class Lenses(NamedTuple):
+    """What the lenses of several views have in common.
+
+    Attributes:
+        distorted: Some of them distort.
+        alike: They are all the same.
+    """
+
+    distorted: bool
+    alike: bool
+
+
+def lenses_of(camera: Camera) -> Lenses:
+    """Look at the lenses of a camera.
+
+    >>> from nerfcomp.geometry.cameras import make_camera
+    >>> lenses_of(make_camera(torch.eye(3, 4), height=4, width=6, focal=2.0))
+    Lenses(distorted=False, alike=True)
+    """
+    distortion = camera.distortion
+    return Lenses(bool(distortion.any()), not bool((distortion != distortion[:1]).any()))
+
+
 def camera_rays(
-    camera: Camera, view_index: Tensor, pixel_x: Tensor, pixel_y: Tensor, near: float, far: float, ndc: bool = False
+    camera: Camera,
+    view_index: Tensor,
+    pixel_x: Tensor,
+    pixel_y: Tensor,
+    near: float,
+    far: float,
+    ndc: bool = False,
+    lenses: Lenses | None = None,
 ) -> Rays:
     """Make one ray per (view, pixel).
 
@@ -83,6 +113,7 @@ def camera_rays(
         far: Where the march ends: world units, or with ``ndc`` that fraction (1 at infinity).
         ndc: Map origins and directions to normalised device coordinates, see :func:`ndc_rays`. The frustum is that of
             view 0, as all views of one scene must share one mapping.
+        lenses: `lenses_of` the camera, where the caller keeps them: asking a GPU means waiting for it.
 
     Returns:
         N rays, float32.
@@ -94,10 +125,12 @@ def camera_rays(
         >>> middle.directions, middle.far
         (tensor([[ 0.,  0., -1.]]), tensor([[6.]]))
     """
+    lenses = lenses or lenses_of(camera)
     distortion = camera.distortion[:1]  # one lens for all rays is undone faster than one per ray
-    if (camera.distortion != distortion).any():
+    if not lenses.alike:
         distortion = camera.distortion.index_select(0, view_index)
-    local = pixel_directions(camera.intrinsics.index_select(0, view_index), distortion, pixel_x, pixel_y)
+    intrinsics = camera.intrinsics.index_select(0, view_index)
+    local = pixel_directions(intrinsics, distortion, pixel_x, pixel_y, lenses.distorted)
     # whole poses are gathered at once and columns scaled: several times faster than batched 3x3 products
     c2w = camera.c2w.reshape(-1, 12).index_select(0, view_index).view(-1, 3, 4)
     x, y = local[:, 0, None], local[:, 1, None]

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nerfcomp.devices import sent
 from nerfcomp.kernels.nonzero import merge_nonzero, pack_nonzero, packable, word_count
 
 logger = logging.getLogger(__name__)
@@ -32,15 +33,16 @@ class RankShares:
     average the gradient of the mean over all rays. The numbers are on their way from the start until they are needed.
 
     Args:
-        counts: Numbers of rays (or of whatever a loss is the mean over) of this process, one per loss.
+        counts: Numbers of rays (or of whatever a loss is the mean over) of this process, one per loss; a tensor where
+            only the device knows them.
         device: Where the process computes.
 
     >>> RankShares([3, 5], torch.device("cpu")).wait().tolist()
     [1.0, 1.0]
     """
 
-    def __init__(self, counts: Sequence[int], device: torch.device) -> None:
-        self._own = torch.tensor(counts, dtype=torch.float64).to(device)
+    def __init__(self, counts: Sequence[int] | Tensor, device: torch.device) -> None:
+        self._own = sent(torch.as_tensor(counts, dtype=torch.float64), device)
         self._total = self._own.clone()
         self._work = dist.all_reduce(self._total, async_op=True) if several_processes() else None
 

@@ -14,12 +14,14 @@ from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook, load_plain
+from nerfcomp.devices import sent
 from nerfcomp.fields import RadianceField
 from nerfcomp.fields.base import Shade
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.modules.processes import RankShares
+from nerfcomp.modules.sized_step import MARCHED, sized_step
 from nerfcomp.optim import GridAdam
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered, Sampler, Samples, render
@@ -51,6 +53,8 @@ class RadianceFieldModule(EvaluatedModule):
         hooks: What changes how the field computes with its weights, see `FieldModule`.
     """
 
+    sized = True  # on a GPU, a step takes place in buffers of fixed size
+
     def __init__(
         self,
         field: RadianceField,
@@ -68,7 +72,7 @@ class RadianceFieldModule(EvaluatedModule):
         self.save_hyperparameters()
         self.field = field
         self.sampler = sampler
-        self.rgb_loss = _RGB_LOSSES[rgb_loss]
+        self.rgb_loss, self.rgb_loss_name = _RGB_LOSSES[rgb_loss], rgb_loss
         self.opacity_weight = opacity_weight
         self.distortion_weight = distortion_weight
         self.max_samples = max_samples
@@ -145,8 +149,13 @@ class RadianceFieldModule(EvaluatedModule):
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
+        jitter = self.jitter(len(batch.rgb))
         with self.stage("march"):
-            marched = self.sampler(batch.rays, self.jitter(len(batch.rgb)))
+            room = MARCHED * self.max_samples
+            buffer = self.sampler.march_into(batch.rays, jitter, room) if self.sized else None
+            marched = self.sampler(batch.rays, jitter) if buffer is None else buffer
+        if buffer is not None:
+            return self._sized_step(batch, buffer)
         with self.stage("visibility"):
             samples, n_rays = affordable_samples(marched, batch.rays.viewdirs, self.choose, self.max_samples)
         shares = RankShares([n_rays], self.device)
@@ -159,6 +168,14 @@ class RadianceFieldModule(EvaluatedModule):
         """What the field says of samples."""
         with self.stage("field"):
             return self.field.shade(x, d, dt)
+
+    def _sized_step(self, batch: RayBatch, marched: Samples) -> dict[str, Tensor]:
+        """`step` on a GPU, which the host does not wait for."""
+        alpha, weights = self.watched(self.field.alpha), (self.opacity_weight, self.distortion_weight)
+        found = sized_step(self.shade, alpha, batch, marched, self.max_samples, self.rgb_loss_name, weights)
+        shares = RankShares(found.n_rays.view(1), self.device)
+        loss = torch.stack(list(found.losses.values())).sum() * shares.wait()[0]
+        return {"loss": loss, **found.losses, **found.figures}
 
     def choose(self, samples: Samples, viewdirs: Tensor) -> Samples:
         """The samples of rays with directions (N, 3) on which a step trains: those that light reaches."""
@@ -190,7 +207,7 @@ class RadianceFieldModule(EvaluatedModule):
         """Shifts (N,) of the rays' samples: this rank's share of what step alone decides, as its rays are."""
         generator = torch.Generator().manual_seed(self.global_step)
         everyone = torch.rand(n_rays * self.trainer.world_size, generator=generator)
-        return everyone[self.global_rank :: self.trainer.world_size].to(self.device)
+        return sent(everyone[self.global_rank :: self.trainer.world_size].contiguous(), self.device)
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""

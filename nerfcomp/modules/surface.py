@@ -57,6 +57,7 @@ class SurfaceModule(RadianceFieldModule):
     """
 
     field: SurfaceField
+    sized = False  # losses on samples are means over those that there are
 
     def __init__(
         self,

@@ -21,8 +21,20 @@ def opacity_entropy_loss(opacity: Tensor) -> Tensor:
     >>> round(opacity_entropy_loss(torch.tensor([0.0, 0.5, 1.0])).item(), 4)
     0.1155
     """
+    return opacity_entropy(opacity).mean() if len(opacity) else opacity.sum()
+
+
+def opacity_entropy(opacity: Tensor) -> Tensor:
+    """``-o ln o`` of every ray.
+
+    Args:
+        opacity: (N,) in [0, 1].
+
+    Returns:
+        (N,).
+    """
     o = opacity + _SMALLEST
-    return -(o * torch.log(o)).mean() if len(o) else o.sum()
+    return -(o * torch.log(o))
 
 
 def distortion_loss(rendered: Rendered, n_rays: int) -> Tensor:

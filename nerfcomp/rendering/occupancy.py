@@ -10,26 +10,29 @@ Source: Müller et al., "Instant Neural Graphics Primitives with a Multiresoluti
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nerfcomp.devices import sent
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.kernels.march.bricks import Bricks, pack_bricks
+from nerfcomp.kernels.refresh import refresh
 from nerfcomp.kernels.seen_cells import seen_cells
 from nerfcomp.kernels.silhouette_cells import silhouette_cells
+from nerfcomp.rendering.cell_draws import chosen_cells, places
 
 OpacityFunction = Callable[[Tensor, Tensor], Tensor]  # of intervals of length (K,) about positions (K, 3), in [0, 1]
 _INTERVALS = 1024  # of the innermost diagonal: the interval whose opacity decides
 _OPAQUE = 1 - 2.0**-24  # the largest opacity below 1
 _CHUNK = 2**18  # cells evaluated at once, or taken for the mean
-_LONGEST_INTERVAL = 16.0  # updates whose decay one visit may make up for
 _MOST_CELLS = 2**25  # 170 MB; files of unknown origin may ask for more
 _WARMUP_THRESHOLD = 0.01  # of the threshold that holds later
 _WARMUP_FACTOR = 4  # while the scene takes shape, more cells are evaluated
 _SPREAD = tuple(1.2207440846057596**-axis for axis in (1, 2, 3))  # multiples of these fill a cube evenly
-_STRIDE = 2654435761  # prime and above any number of cells: multiples of it visit every cell once
+_SEEDS = 1_000_003  # numbers of updates stay below
 
 
 class OccupancyGrid(nn.Module):
@@ -87,6 +90,8 @@ class OccupancyGrid(nn.Module):
         self.register_buffer("density", torch.full(shape, math.inf))
         self.register_buffer("occupied", torch.ones(shape, dtype=torch.bool))
         self._bricks: tuple[Tensor, int, Bricks] | None = None
+        self._box: tuple[Tensor, int, Tensor] | None = None
+        self._alive: tuple[Tensor, Tensor] | None = None
 
     @property
     def resolution(self) -> int:
@@ -101,11 +106,18 @@ class OccupancyGrid(nn.Module):
     @property
     def diagonal(self) -> float:
         """Diagonal of the innermost cube."""
-        return float(torch.linalg.vector_norm(self.aabb[1] - self.aabb[0])) / 2.0 ** (self.cascades - 1)
+        return float(torch.linalg.vector_norm(self.box[1] - self.box[0])) / 2.0 ** (self.cascades - 1)
+
+    @property
+    def box(self) -> Tensor:
+        """The box on the CPU, copied again after every change: asking a GPU means waiting for it."""
+        if self._box is None or self._box[0] is not self.aabb or self._box[1] != self.aabb._version:
+            self._box = self.aabb, self.aabb._version, self.aabb.cpu()
+        return self._box[2]
 
     @property
     def bricks(self) -> Bricks:
-        """The occupancy as the CPU march reads it, packed again after every change."""
+        """The occupancy as the march reads it, packed again after every change."""
         if self._bricks is None or self._bricks[0] is not self.occupied or self._bricks[1] != self.occupied._version:
             self._bricks = self.occupied, self.occupied._version, pack_bricks(self.occupied)
         return self._bricks[2]
@@ -124,6 +136,7 @@ class OccupancyGrid(nn.Module):
                 f"The scene box must be two finite corners (min, max) with max > min, got {aabb.tolist()}."
             )
         self.aabb.copy_(aabb)
+        self._alive = None
         self.density.fill_(math.inf)
         self.occupied.fill_(True)
 
@@ -141,6 +154,7 @@ class OccupancyGrid(nn.Module):
             raise ValueError(f"The occupancy must be bool {needed}, got {occupied.dtype} {found}.")
         self.occupied.copy_(occupied)
         self.density.copy_(torch.where(self.occupied, math.inf, -1.0))
+        self._alive = None
 
     def cell_points(self, cells: Tensor, place: Tensor | float = 0.5, resolution: int | None = None) -> Tensor:
         """Find a point in each cell.
@@ -169,6 +183,7 @@ class OccupancyGrid(nn.Module):
         """
         seen = seen_cells(*camera, self.aabb, self.cascades, self.resolution, near).to(self.density.device)
         self.density[~seen] = -1.0
+        self._alive = None
         self.occupied &= seen
 
     @torch.no_grad()
@@ -182,6 +197,7 @@ class OccupancyGrid(nn.Module):
         lens = camera.c2w, camera.intrinsics, camera.distortion
         allowed = silhouette_cells(*lens, alpha, self.aabb, self.cascades, self.resolution).to(self.density.device)
         self.density[~allowed] = -1.0
+        self._alive = None
         self.occupied &= allowed
 
     @torch.no_grad()
@@ -197,16 +213,16 @@ class OccupancyGrid(nn.Module):
                 if there are more cells. None evaluates all of them during the warm-up and then half of them.
         """
         density = self.density.view(-1)
-        alive = (density >= 0).nonzero().squeeze(1)
-        cells, interval = alive, 1.0
+        alive = self._alive_cells()
+        cells, interval = alive, torch.ones(())
         if index < self.warmup_updates:
             found = self._ask_blocks(index, opacity_fn, alive, n_cells)
         else:
-            cells, interval = self._choose_cells(index, alive, n_cells)
-            found = self._ask(opacity_fn, self.cell_points(cells, self._places(index, len(cells))))
-        old = density[cells]
-        density[cells] = torch.where(old.isinf(), 0.0, old * self.decay**interval)
-        density.scatter_reduce_(0, cells, found, "amax")
+            cells, interval = chosen_cells(alive, self.occupied.view(-1), n_cells, self._number(index))
+            found = self._ask(
+                opacity_fn, self.cell_points(cells, places(len(cells), self._number(index), cells.device))
+            )
+        refresh(density, cells, found, sent((self.decay**interval).float(), density.device))
         self._threshold_cells(density[alive[:: 1 + len(alive) // _CHUNK]], index < self.warmup_updates)
 
     @torch.no_grad()
@@ -230,21 +246,20 @@ class OccupancyGrid(nn.Module):
         self.density.view(-1)[cells] = found
         self._threshold_cells(found, warm=False)
 
-    def _choose_cells(self, index: int, alive: Tensor, n_cells: int | None) -> tuple[Tensor, float]:
-        """Half of the cells in turn, half of them occupied ones; and the updates between two visits of the latter."""
-        wanted = min(len(alive), n_cells or self.density.numel() // 2)
-        number = (wanted + 1) // 2
-        order = (torch.arange(number, device=alive.device) + index * number) * _STRIDE % max(len(alive), 1)
-        occupied = self.occupied.view(-1).nonzero().squeeze(1)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index + 500_009)
-        pick = torch.randint(max(1, len(occupied)), (min(wanted - number, len(occupied)),), generator=generator)
-        interval = min(max(len(occupied) / max(len(pick), 1), 1.0), _LONGEST_INTERVAL)
-        return torch.cat([alive[order], occupied[pick.to(alive.device)]]), interval
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        """Forget what follows from the buffers."""
+        self._alive = None
+        super()._load_from_state_dict(*arguments, **options)
 
-    def _places(self, index: int, number: int) -> Tensor:
-        """Random places in cells (K, 3), the same on every device and in every process."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        return torch.rand(number, 3, generator=generator).to(self.density.device)
+    def _alive_cells(self) -> Tensor:
+        """Cells (K,) that may be occupied; on a GPU kept, as the host has to wait for their number."""
+        if self._alive is None or self._alive[0] is not self.density or self.density.device.type == "cpu":
+            self._alive = self.density, (self.density.view(-1) >= 0).nonzero().squeeze(1)
+        return self._alive[1]
+
+    def _number(self, index: int) -> int:
+        """What the random places and cells of an update depend on."""
+        return self.seed * _SEEDS + index
 
     def _ask_blocks(self, index: int, opacity_fn: OpacityFunction, alive: Tensor, n_cells: int | None) -> Tensor:
         """Density for all cells that may be occupied, one answer per block where there are too many of them."""
@@ -252,11 +267,11 @@ class OccupancyGrid(nn.Module):
         while edge < 4 and len(alive) / edge**3 > most:
             edge *= 2
         if edge == 1:
-            return self._ask(opacity_fn, self.cell_points(alive, self._places(index, len(alive))))
+            return self._ask(opacity_fn, self.cell_points(alive, places(len(alive), self._number(index), alive.device)))
         coarse = self.resolution // edge
         shape = (self.cascades, coarse, 1, coarse, 1, coarse, 1)
         blocks = torch.arange(self.density.numel() // edge**3, device=alive.device)
-        points = self.cell_points(blocks, self._places(index, len(blocks)), coarse)
+        points = self.cell_points(blocks, places(len(blocks), self._number(index), blocks.device), coarse)
         found = self._ask(opacity_fn, points).view(shape)
         return found.expand(-1, -1, edge, -1, edge, -1, edge).reshape(-1)[alive]
 
@@ -277,7 +292,8 @@ class OccupancyGrid(nn.Module):
         An untrained field is a thin fog, and a cell that training has not reached yet must not count as empty: during
         the warm-up only cells go whose density has been driven far below that of the others.
         """
-        known = sample[(sample > 0) & sample.isfinite()]
-        mean = float(known.double().mean()) if len(known) else 0.0
+        known = (sample > 0) & sample.isfinite()
+        mean = torch.where(known, sample, 0.0).double().sum() / known.sum().clamp(min=1)
         highest = -math.log1p(-self.opacity_threshold) * _INTERVALS / self.diagonal
-        torch.gt(self.density, min(mean, highest) * (_WARMUP_THRESHOLD if warm else 1.0), out=self.occupied)
+        threshold = mean.clamp(max=highest) * (_WARMUP_THRESHOLD if warm else 1.0)
+        torch.gt(self.density, threshold, out=self.occupied)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import Rays
-from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.backends import Backend, choose_backend
 from nerfcomp.kernels.march import Samples, march
 from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 from nerfcomp.rendering.visibility import AlphaFunction
@@ -61,6 +61,19 @@ class Sampler(nn.Module):
 
     def set_cascades(self, cascades: int) -> None:
         """Take over the number of nested cubes of the scene, unless told otherwise, and forget the scene of before."""
+
+    def march_into(self, rays: Rays, jitter: Tensor, capacity: int) -> Samples | None:
+        """Place samples in a buffer, where that lets a training step go on without waiting for a GPU.
+
+        Args:
+            rays: N rays.
+            jitter: (N,) in [0, 1), shift of each ray's samples in steps.
+            capacity: Number of samples of the result, see `nerfcomp.kernels.march.fitting`.
+
+        Returns:
+            The samples; none where there is nothing to gain.
+        """
+        return None
 
     def prepare(
         self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
@@ -163,6 +176,7 @@ class OccupancySampler(Sampler):
         self.camera_clearance = camera_clearance
         self.coarse_until = coarse_until
         self.coarse = False
+        self._centres: Tensor | None = None
         self.backend: Backend = backend
         self.portion = _PORTION if max_samples % _PORTION == 0 else 0
 
@@ -196,6 +210,7 @@ class OccupancySampler(Sampler):
     ) -> None:
         """Move the grid into the scene's box and rule out what no view sees, or what one sees to be empty."""
         self.grid.set_aabb(aabb)
+        self._centres = None if camera is None or ndc else camera.c2w[:, :, 3].cpu()
         if camera is not None and not ndc:
             self.grid.mark_unseen(camera, self.camera_clearance)
             if alpha is not None:
@@ -218,8 +233,33 @@ class OccupancySampler(Sampler):
         """March N rays through the occupied cells."""
         if jitter is None and self.training:
             jitter = torch.rand(len(rays.origins), device=rays.origins.device)
+        return self._march(rays, jitter, min(self.max_samples, most or self.max_samples))
+
+    @torch.no_grad()
+    def march_into(self, rays: Rays, jitter: Tensor, capacity: int) -> Samples | None:
+        """March into a buffer on a GPU; see the base class."""
+        if choose_backend("march", self.backend, rays[:4]) != "triton":
+            return None
+        return self._march(rays, jitter, self.max_samples, self.reach, capacity)
+
+    @property
+    def reach(self) -> float | None:
+        """Largest distance from a training camera to a corner of the box; unknown without cameras in its space."""
+        if self._centres is None:
+            return None
+        corners = torch.cartesian_prod(*self.grid.box.t()).to(self._centres)
+        return float(torch.cdist(self._centres, corners).max())
+
+    def _march(
+        self,
+        rays: Rays,
+        jitter: Tensor | None,
+        most: int,
+        reach: float | None = None,
+        capacity: int | None = None,
+    ) -> Samples:
         largest = max(self.step_size, self.grid.diagonal * 2 ** (self.grid.cascades - 1) / self.grid.resolution)
-        on_cpu = rays.origins.device.type == "cpu" and self.backend != "torch"
+        chosen = choose_backend("march", self.backend, rays[:4])
         return march(
             rays.origins,
             rays.directions,
@@ -231,7 +271,9 @@ class OccupancySampler(Sampler):
             self.step_size,
             largest,
             self.cone_angle,
-            min(self.max_samples, most or self.max_samples),
-            self.grid.bricks if on_cpu else None,
+            most,
+            self.grid.bricks if chosen != "torch" else None,
             self.backend,
+            reach,
+            capacity,
         )

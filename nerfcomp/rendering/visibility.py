@@ -15,7 +15,7 @@ from nerfcomp.kernels.march import Samples
 
 AlphaFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 ChoiceFunction = Callable[[Samples, Tensor], Samples]  # of rays with directions (K, 3)
-_OPAQUE = 100.0  # optical depth of which no light is left; larger ones would swallow the digits of others in a sum
+OPAQUE = 100.0  # optical depth of which no light is left; larger ones would swallow the digits of others in a sum
 _FIRST_WAVE = 8  # samples; most rays meet a surface among their first occupied cells
 
 
@@ -102,7 +102,7 @@ def follow_light(samples: Samples, viewdirs: Tensor, alpha_fn: AlphaFunction, le
         counts = (end[alive] - begin[alive]).clamp(max=size)
         rows, offsets = leading_rows(begin[alive], counts)
         x, _, dt, rays = (part.index_select(0, rows) for part in samples[:4])
-        own = -torch.log1p(-alpha_fn(x, viewdirs.index_select(0, rays), dt)).clamp(min=-_OPAQUE)
+        own = -torch.log1p(-alpha_fn(x, viewdirs.index_select(0, rays), dt)).clamp(min=-OPAQUE)
         depths[rows] = own.double()
         before = optical_depth(own, torch.ones_like(own), offsets) + torch.repeat_interleave(depth[alive], counts)
         passed = torch.nn.functional.pad(torch.cumsum(before <= limit, 0), (1, 0))[offsets]

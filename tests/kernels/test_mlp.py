@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nerfcomp.kernels import mlp as kernels
 from nerfcomp.kernels.backends import Backend
+from nerfcomp.kernels.mlp.torch_kernel import mlp_torch
 from tests.kernels.twins import TRITON, run_on
 
 SHAPES = [
@@ -61,7 +62,7 @@ def test_no_inputs(backend: Backend) -> None:
 
 def test_other_shapes_take_the_reference_and_are_refused_by_name() -> None:
     x, matrices = torch.randn(4, 32), network([32, 256, 3])
-    assert torch.equal(kernels.mlp(x, matrices), kernels.mlp_torch(x, matrices))
+    assert torch.equal(kernels.mlp(x, matrices), mlp_torch(x, matrices))
     with pytest.raises(ValueError, match="There is no triton kernel of the fused network|There is no numba"):
         kernels.mlp(x, matrices, "triton")
 

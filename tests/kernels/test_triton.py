@@ -11,6 +11,7 @@ import torch
 
 from nerfcomp.kernels.backends import triton_installed
 
+PLACES = ("tests/kernels", "tests/modules/test_sized_step.py")
 pytestmark = pytest.mark.skipif(
     not triton_installed(), reason="Triton is not installed (pip install 'nerfcomp[triton]')"
 )
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the same tests run natively on this machine's GPU")
 def test_every_kernel_in_the_interpreter(repository: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "tests/kernels", "-k", "triton and not test_triton", "-q", "-x"]
+    command = [sys.executable, "-m", "pytest", *PLACES, "-k", "triton and not test_triton", "-q", "-x"]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)

@@ -236,20 +236,18 @@ def fitting(samples: Samples, capacity: int | None) -> Samples:
         capacity: Number of samples of the result; none leaves them as they are.
 
     Returns:
-        ``capacity`` samples; those behind ``offsets[-1]`` belong to no ray.
+        ``capacity`` samples, and the offsets as they are: rays whose samples end behind the capacity have none here.
 
     >>> ones, ray = torch.ones(3), torch.tensor([0, 1, 1])
     >>> three = Samples(torch.ones(3, 3), ones, ones, ray, torch.tensor([0, 1, 3]))
     >>> two = fitting(three, 2)
     >>> two.t.tolist(), two.offsets.tolist()
-    ([1.0, 0.0], [0, 1, 1])
+    ([1.0, 0.0], [0, 1, 3])
     """
     if capacity is None:
         return samples
-    counts = samples.offsets.diff()
-    offsets = torch.nn.functional.pad((counts * (samples.offsets[1:] <= capacity)).cumsum(0), (1, 0))
-    total = int(offsets[-1])
+    total = int(samples.offsets[samples.offsets <= capacity][-1])
     x, t, dt, ray_indices = (part.new_zeros(capacity, *part.shape[1:]) for part in samples[:4])
     for filled, part in zip((x, t, dt, ray_indices), samples[:4]):
         filled[:total] = part[:total]
-    return Samples(x, t, dt, ray_indices, offsets)
+    return Samples(x, t, dt, ray_indices, samples.offsets)

@@ -189,8 +189,7 @@ def march_triton(
         frame: As there.
         limits: Smallest and largest step, and growth of a step per unit of distance.
         max_samples: As there.
-        capacity: Samples to make room for, so that the host need not wait for their number: rays whose samples do not
-            fit, and all behind them, get none; what is behind the last sample is zeros. Without it the host waits.
+        capacity: Samples to make room for, so that the host need not wait for their number; see `fitting`.
 
     Returns:
         As there.
@@ -209,10 +208,10 @@ def march_triton(
     programs = (ceil_div(rays, block),)
     nothing = (world[0], enter, enter, counts)
     launch(_march, programs, device, *arguments, counts, offsets, world, nothing, WRITE=False, **constants)
-    if capacity is not None:
-        counts *= counts.cumsum(0) <= capacity
     torch.cumsum(counts, 0, out=offsets[1:])
     total = int(offsets[-1]) if capacity is None else capacity
+    if capacity is not None:
+        counts *= offsets[1:] <= capacity
     x, t, dt = origins.new_zeros(total, 3), origins.new_zeros(total), origins.new_zeros(total)
     ray_indices = torch.zeros(total, dtype=torch.int64, device=device)
     out = (x, t, dt, ray_indices)

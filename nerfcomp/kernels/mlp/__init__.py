@@ -6,32 +6,14 @@ products are of three TF32 terms each (``tf32x3``), which is float32 up to some 
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from nerfcomp.kernels.backends import Backend, Chosen, choose_backend
+from nerfcomp.kernels.mlp.torch_kernel import mlp_torch
 
 _HIDDEN_WIDTHS = (16, 32, 64, 128)
 _MOST = 64  # inputs or outputs that a block holds beside its hidden layers
 _HIDDEN_LAYERS = (1, 2)
-
-
-def mlp_torch(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Evaluate a network layer by layer: the reference, differentiable.
-
-    Args:
-        x: (M, inputs).
-        matrices: Weights (out, in) from the first layer to the last.
-
-    Returns:
-        (M, outputs).
-
-    >>> mlp_torch(torch.tensor([[1.0, -2.0]]), [torch.eye(2), torch.tensor([[3.0, 5.0]])]).tolist()
-    [[3.0]]
-    """
-    for matrix in matrices[:-1]:
-        x = torch.relu_(x @ matrix.t())
-    return x @ matrices[-1].t()
 
 
 def fusible(matrices: Sequence[Tensor]) -> bool:
@@ -46,7 +28,7 @@ def fusible(matrices: Sequence[Tensor]) -> bool:
 
 
 def mlp(x: Tensor, matrices: Sequence[Tensor], backend: Backend = "auto") -> Tensor:
-    """Evaluate a network. Differentiable; once with the fused kernel.
+    """Evaluate a network. Differentiable.
 
     Args:
         x: (M, inputs).

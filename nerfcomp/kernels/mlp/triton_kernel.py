@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nerfcomp.kernels.backends import interpreting
+from nerfcomp.kernels.mlp.torch_kernel import mlp_torch
 from nerfcomp.kernels.triton_setup import block_size, ceil_div, jit, launch, power_of_two, tl
 
 _BLOCK = 128
@@ -169,9 +169,12 @@ class _FusedMLP(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, *matrices = ctx.saved_tensors
+        if torch.is_grad_enabled():  # they will be differentiated again, as normals are
+            wanted = [tensor for tensor, need in zip((x, *matrices), ctx.needs_input_grad) if need]
+            found = iter(torch.autograd.grad(mlp_torch(x, matrices), wanted, grad, create_graph=True))
+            return tuple(next(found) if need else None for need in ctx.needs_input_grad)
         grads = [torch.zeros_like(matrix) for matrix in matrices]
         wanted = ctx.needs_input_grad[0]
         grad_x = torch.empty_like(x) if wanted else x
@@ -187,7 +190,7 @@ class _FusedMLP(torch.autograd.Function):
 
 
 def mlp_triton(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
-    """Do what `nerfcomp.kernels.mlp.mlp_torch` does, for `fusible` shapes in float32 on a GPU; differentiable once."""
+    """Do what `nerfcomp.kernels.mlp.mlp_torch` does, for `fusible` shapes in float32 on a GPU."""
     apply: Any = _FusedMLP.apply
     out: Tensor = apply(x, *matrices)
     return out
