@@ -19,6 +19,7 @@ from nerfcomp.compression import SCALING_HOOK
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
+from nerfcomp.geometry.checks import check_box
 from nerfcomp.readers.torch_file import load_torch_file
 
 DESCRIPTION_KEY = "trained"
@@ -81,7 +82,25 @@ def read_checkpoint(path: str | Path) -> Artifact:
     trained = rebuild({**content[DESCRIPTION_KEY], "hooks": described_hooks(content)}, held)
     for prefix, module in trained.modules().items():
         load_weights(module, content["state_dict"], f"{prefix}.", path)
+        _check_loaded(module, path)
     return trained
+
+
+def _check_loaded(module: nn.Module, path: str | Path) -> None:
+    """Refuse weights that are not finite, and boxes that no scene has.
+
+    Raises:
+        CheckpointError: There is one.
+    """
+    for name, value in module.named_parameters():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path} holds weights that are not finite ({name}): that run has diverged.")
+    for name, value in module.named_buffers():
+        if name.rpartition(".")[2] == "aabb":
+            try:
+                check_box(value)
+            except ValueError as error:
+                raise CheckpointError(f"{path} cannot be used ({name}): {error}") from error
 
 
 def _are_tensors(state: Any) -> bool:
@@ -90,6 +109,7 @@ def _are_tensors(state: Any) -> bool:
         isinstance(key, str)
         and isinstance(value, Tensor)
         and value.layout == torch.strided
+        and not (value.is_complex() or value.is_quantized)
         and value.device.type == "cpu"
         and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
         for key, value in state.items()

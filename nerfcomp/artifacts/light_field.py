@@ -15,6 +15,7 @@ from nerfcomp.fields import Field, LightField, build_field
 from nerfcomp.geometry.cameras import Camera, camera_on, select_views
 from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.rendering import Rendered
+from nerfcomp.rendering.images import checked
 
 _VIEWS = 8  # for sensitivities
 
@@ -47,7 +48,7 @@ class LightFieldArtifact(SceneArtifact):
         training = self.field.training
         rgb = self.field.eval().draw(camera_on(camera, self.device), self.scene.bounds)[0].flatten(0, 1).float()
         self.field.train(training)
-        return Rendered(rgb, rgb.new_zeros(len(rgb)), rgb.new_ones(len(rgb)))
+        return checked(Rendered(rgb, rgb.new_zeros(len(rgb)), rgb.new_ones(len(rgb))))
 
     def draw_batch(self, batch: RayBatch) -> Rendered:
         """Draw the view that a batch shows."""

@@ -1,9 +1,13 @@
 """Checkpoints from which every run resumes, whatever stopped it."""
 
+import logging
+import signal
+import threading
 import warnings
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import torch
@@ -17,6 +21,7 @@ from nerfcomp.artifacts.runs import mark_finished
 from nerfcomp.errors import DivergedError
 from nerfcomp.files import atomic_write
 
+logger = logging.getLogger(__name__)
 _CHECK_STEPS = 50  # processes agree on the time only this often, as agreeing costs them a message
 
 
@@ -41,6 +46,9 @@ class RunCheckpoint(ModelCheckpoint):
     The last step of a run is saved after all other callbacks are through with it. Killed in a final export or video, a
     run thus resumes a little earlier and does them again, while a finished run has nothing left to do.
 
+    Ctrl-C and SIGTERM let a step end and save it, so that a resumed run is the undisturbed one; a second Ctrl-C ends
+    the run at once, with the checkpoint before. A step that fails is never saved: half of it may have been done.
+
     Args:
         every_minutes: Time between checkpoints.
         every_n_train_steps: Steps between checkpoints; takes the place of ``every_minutes``.
@@ -56,6 +64,9 @@ class RunCheckpoint(ModelCheckpoint):
             train_time_interval=interval,
         )
         self._by_time = interval is not None
+        self._told: signal.Signals | None = None
+        self._inside = self._saved = False
+        self._before: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put the atomic writer in place of Lightning's plain one."""
@@ -68,6 +79,8 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Delete what was half written when this run was killed before."""
         super().on_train_start(trainer, pl_module)
+        self._told, self._inside, self._saved = None, False, False
+        self._listen(trainer.world_size == 1)
         if trainer.is_global_zero and self.dirpath is not None:
             for leftover in Path(self.dirpath).glob(f".{self.CHECKPOINT_NAME_LAST}-*{self.FILE_EXTENSION}"):
                 leftover.unlink(missing_ok=True)
@@ -76,13 +89,22 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time, except at the last step."""
-        last = trainer.global_step >= trainer.estimated_stepping_batches
+        """Save when it is time, except at the last step; when told to stop, save and stop."""
+        self._inside, last = False, trainer.global_step >= trainer.estimated_stepping_batches
+        told = self._told or (signal.SIGTERM if trainer.received_sigterm else None)
+        if last:
+            self._listen(False)  # what comes now is repeated by a resumed run
+        if told and trainer.world_size == 1:
+            if not last and not self._should_skip_saving_checkpoint(trainer):
+                self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+            self._saved = True
+            raise SystemExit(128 + told)
         if not last and not (self._by_time and trainer.global_step % _CHECK_STEPS):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the run, which is found by its name from now on."""
+        self._listen(False)
         if not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
         if trainer.is_global_zero and self._last.is_file():
@@ -93,13 +115,37 @@ class RunCheckpoint(ModelCheckpoint):
         return Path(self.dirpath or "") / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save what a crash or Ctrl-C interrupts; not with several processes, where one would wait for the others.
+        """Save what a crash interrupts between two steps; half a step is not saved, the checkpoint before stays.
 
-        A run that has diverged keeps the checkpoint before.
+        Not with several processes, where one would wait for the others. A run that has diverged keeps the checkpoint
+        before.
         """
-        if trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
+        self._listen(False)
+        between = not (self._inside or self._saved)
+        if between and trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
             with suppress(DivergedError):
                 self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """A step begins."""
+        self._inside = True
+
+    def _listen(self, listening: bool) -> None:
+        """Take note of Ctrl-C instead of being interrupted by it, or leave it to others again."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if listening and self._before is None:
+            self._before = signal.signal(signal.SIGINT, self._note)
+        elif not listening and self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._told:
+            self._listen(False)
+            raise KeyboardInterrupt
+        logger.info("Stopping after this step, which is saved; Ctrl-C again stops at once.")
+        self._told = signal.SIGINT
 
 
 class StepCheckpoint(Callback):

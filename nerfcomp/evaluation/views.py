@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from nerfcomp.artifacts.artifact import Artifact, SceneArtifact
 from nerfcomp.artifacts.convention import as_trained
-from nerfcomp.errors import DivergedError
 from nerfcomp.evaluation.report import ViewResult, mean_result
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import Camera, select_views
@@ -58,11 +57,6 @@ def render_view(trained: SceneArtifact, batch: RayBatch) -> RenderedView:
     start = time.perf_counter()
     rendered = trained.draw_batch(batch)
     seconds = time.perf_counter() - start
-    if not bool(torch.isfinite(rendered.rgb).all()):
-        raise DivergedError(
-            f"The picture of {batch.name} has values that are not finite: these weights have diverged. Take an earlier "
-            "checkpoint."
-        )
     shape = (batch.height, batch.width, 3)
     quality = image_quality(rendered.rgb.float().reshape(shape), batch.rgb.to(rendered.rgb.device).reshape(shape))
     return RenderedView(rendered, ViewResult(batch.name, quality.psnr, quality.ssim, seconds))

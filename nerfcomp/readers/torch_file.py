@@ -1,6 +1,7 @@
 """Files that `torch.save` wrote elsewhere: tensors and plain values, nothing else, and never more than expected."""
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,21 @@ from typing import Any
 import torch
 
 from nerfcomp.errors import CheckpointError
+
+_DAMAGED = (  # what torch and the standard library say of damaged files
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    struct.error,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    OSError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    OverflowError,
+)
 
 
 def load_torch_file(path: Path, kind: str, most_bytes: int, advice: str) -> Any:
@@ -31,16 +47,7 @@ def load_torch_file(path: Path, kind: str, most_bytes: int, advice: str) -> Any:
         size = _unpacked_bytes(path)
         if size <= most_bytes:
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        OSError,
-        AttributeError,
-    ) as error:
+    except _DAMAGED as error:
         raise CheckpointError(
             f"{path} is not a torch file of tensors and plain values alone ({type(error).__name__}). {advice}"
         ) from error

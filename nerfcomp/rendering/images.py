@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from nerfcomp.errors import DivergedError
 from nerfcomp.geometry.rays import Rays
 from nerfcomp.kernels.composite import composite
 from nerfcomp.kernels.march import Samples
@@ -151,7 +152,21 @@ def render_image(
     normals = None
     if any(part.normals is not None for part in parts):
         normals = torch.cat([torch.zeros_like(part.rgb) if part.normals is None else part.normals for part in parts])
-    return Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity, normals=normals)
+    return checked(Rendered(rgb + (1 - opacity).unsqueeze(1) * background, depth, opacity, normals=normals))
+
+
+def checked(rendered: Rendered) -> Rendered:
+    """The same, if its colours are finite.
+
+    Raises:
+        DivergedError: They are not.
+    """
+    if not bool(torch.isfinite(rendered.rgb).all()):
+        raise DivergedError(
+            "A picture has values that are not finite: these weights have diverged, or the file is damaged. Take an "
+            "earlier checkpoint."
+        )
+    return rendered
 
 
 def _render_portions(
@@ -168,7 +183,8 @@ def _render_portions(
         last = samples.offsets[1:][more] - 1
         alive = alive[more]
         rest = Rays(*(value.index_select(0, alive) for value in rays))
-        rest = rest._replace(near=(samples.t[last] + samples.dt[last] / 4).view_as(rest.near))
+        ahead = torch.nextafter(samples.t[last], samples.t.new_tensor(torch.inf))  # steps may be below rounding
+        rest = rest._replace(near=torch.maximum(samples.t[last] + samples.dt[last] / 4, ahead).view_as(rest.near))
         samples = sampler(rest)
         part = _render_waves(shade_fn, rest, samples, early_stop, 1 - whole.opacity[alive])
         for sums, own in zip(whole, part):

@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,40 @@ def test_crash_leaves_a_checkpoint_of_the_step(make_trainer: MakeTrainer, tmp_pa
         fit(make_trainer, RunCheckpoint(), Crash())
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_a_step_lets_it_end_and_the_resumed_run_is_the_undisturbed_one(
+    make_trainer: MakeTrainer, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    class Stop(Callback):
+        def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+            if trainer.global_step == 5:
+                signal.raise_signal(number)
+
+    last, before = tmp_path / "checkpoints" / "last.ckpt", signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as stopped:
+        fit(make_trainer, RunCheckpoint(), Stop())
+    assert stopped.value.code == status and signal.getsignal(signal.SIGINT) is before
+    assert torch.load(last, weights_only=True)["global_step"] == 6
+    resumed, straight = TinyModule(), TinyModule()
+    options = {"enable_checkpointing": True, "limit_val_batches": 0, "max_steps": 10}
+    make_trainer(callbacks=[RunCheckpoint()], **options).fit(
+        resumed, datamodule=tiny_data(steps_per_epoch=4), ckpt_path=last
+    )
+    make_trainer(callbacks=[], **options).fit(straight, datamodule=tiny_data(steps_per_epoch=4))
+    assert torch.equal(resumed.linear.weight, straight.linear.weight)
+
+
+def test_half_a_step_is_never_saved(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    class Crash(Callback):
+        def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+            if trainer.global_step == 3:
+                raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fit(make_trainer, RunCheckpoint(every_n_train_steps=2), Crash())
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_finished_run_resumes_to_nothing_and_goes_on_when_asked(make_trainer: MakeTrainer, tmp_path: Path) -> None:
