@@ -1,5 +1,7 @@
 """Exceptions whose message is written for the person at the keyboard: what was found, what is allowed, what to do."""
 
+import errno
+
 
 class NerfcompError(Exception):
     """Base of every error that a user can cause and cure."""
@@ -31,3 +33,16 @@ class DivergedError(NerfcompError, ArithmeticError):
 
 class MissingExtraError(NerfcompError, ImportError):
     """An optional package is needed; the message names the command that installs it."""
+
+
+def said(error: Exception) -> str:
+    """What an error says to the person at the keyboard; errors of the operating system name file and cause.
+
+    >>> said(FileNotFoundError(2, "No such file or directory", "a/b"))
+    'a/b: No such file or directory. Mend the path, or its permissions.'
+    """
+    if not isinstance(error, OSError) or isinstance(error, NerfcompError) or error.strerror is None:
+        return str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename or 'The disk'}: {error.strerror}. Free some space, or set TMPDIR to another disk."
+    return f"{error.filename or 'A file'}: {error.strerror}. Mend the path, or its permissions."

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import nerfcomp
+from nerfcomp.commands.ending import sentences
 from nerfcomp.commands.table import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, SECTIONS
 from nerfcomp.errors import NerfcompError
 from nerfcomp.process import prepare_process
@@ -38,10 +39,8 @@ def run() -> None:
     """Run the command line of this process; what a user can mend ends in a sentence."""
     prepare_process()
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Terminal(sys.stdout)])
-    try:
+    with sentences():
         main()
-    except (NerfcompError, ValueError) as error:
-        sys.exit(f"Error: {error}")
 
 
 def main(args: Sequence[str] | None = None) -> None:

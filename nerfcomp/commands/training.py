@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nerfcomp.errors import NerfcompError
+from nerfcomp.commands.ending import sentences
 from nerfcomp.process import prepare_process
 
 if TYPE_CHECKING:
@@ -63,10 +63,8 @@ def run_program(args: Sequence[str]) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
-    try:
+    with sentences():
         run_cli(args)
-    except NerfcompError as error:
-        sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":

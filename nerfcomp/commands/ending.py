@@ -1,0 +1,61 @@
+"""How programs end: what a user can mend in a sentence, a bug with its traceback, a signal with its status."""
+
+import linecache
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from nerfcomp.errors import NerfcompError, said
+
+_SAYS_SENTENCES = ("/nerfcomp/", "/torch/optim/", "/lightning/")  # where a raised ValueError is meant for the user
+_MEANT = ("ValueError", "MisconfigurationException", "SettingsError")
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """End the process as a program ends, whatever happens inside.
+
+    Raises:
+        SystemExit: With a sentence for what a user can mend, status 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped; nothing half-written is left.\n")
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as stop:
+        if type(stop).__name__ == "SIGTERMException":  # of Lightning, which says 0
+            sys.exit(128 + signal.SIGTERM)
+        raise
+    except Exception as error:
+        if not is_sentence(error):
+            raise
+        sys.exit(f"Error: {said(error)}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def is_sentence(error: Exception) -> bool:
+    """Whether an error was raised to be read by a user: ours, those of the disk, and checks of arguments.
+
+    A `ValueError` counts where the package itself raises it. One that comes out of a library in the middle of a
+    computation is a bug, and keeps its traceback.
+    """
+    if isinstance(error, NerfcompError | OSError):
+        return True
+    if type(error).__name__ not in _MEANT:
+        return False
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    line = linecache.getline(last.filename, last.lineno or 0).lstrip()
+    return line.startswith("raise ") and any(place in Path(last.filename).as_posix() for place in _SAYS_SENTENCES)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    """End as if interrupted, so that temporary files are removed."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,61 @@
+"""Sentences for what a user can mend, tracebacks for bugs, statuses for signals."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from nerfcomp.codec.quantizers import check_qp
+from nerfcomp.commands.ending import sentences
+from nerfcomp.datamodules import RayDataModule
+from nerfcomp.errors import CheckpointError
+from nerfcomp.files import atomic_write
+from tests.tiny import TinyReader
+
+
+def test_what_a_user_can_mend_ends_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    def write() -> None:
+        with atomic_write(tmp_path / "file" / "out.nfc"):
+            pass
+
+    def own() -> None:
+        raise CheckpointError("There is no checkpoint.")
+
+    cases = [
+        (own, "Error: There is no checkpoint."),
+        (write, "Error: .*file: .*Mend the path"),
+        (lambda: atomic_write("a" * 400).__enter__(), "Error: .*long"),
+        (lambda: check_qp("weight", 10**9), "Error: qp of"),
+        (lambda: RayDataModule(TinyReader(), batch_size=0), "Error: batch_size"),
+        (lambda: RayDataModule(TinyReader(), steps_per_epoch=-1), "Error: .*steps_per_epoch"),
+        (lambda: torch.optim.Adam([torch.zeros(1)], lr=-1.0), "Error: Invalid learning rate"),
+    ]
+    for case, sentence in cases:
+        with pytest.raises(SystemExit) as ended, sentences():
+            case()
+        assert re.search(sentence, str(ended.value.code)), ended.value.code
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ValueError, match="reshape"), sentences():
+        np.zeros(3).reshape(2, 2)
+    with pytest.raises(TypeError), sentences():
+        len(3)  # type: ignore[arg-type]
+
+
+def test_signals_have_their_status() -> None:
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with pytest.raises(SystemExit) as ended, sentences():
+            os.kill(os.getpid(), number)
+            signal.pause()
+        assert ended.value.code == status
+    with pytest.raises(SystemExit) as ended, sentences():
+        raise SIGTERMException
+    assert ended.value.code == 143
