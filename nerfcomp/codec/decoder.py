@@ -7,10 +7,12 @@ second, limits itself before it looks at a single byte of a stream, and writes p
 Notation: a *stream* is one ``.nnc`` bitstream that holds one or more named tensors.
 """
 
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +101,16 @@ def _limit_process(memory: int, seconds: int, output: int) -> None:
         resource.setrlimit(kind, (value, value))
 
 
+def _confine(*keep: int) -> None:
+    """Give up all that decoding does not need; see the neighbouring file, which the child finds beside its own."""
+    place = Path(__file__).with_name("confinement.py")
+    spec = importlib.util.spec_from_file_location("confinement", place)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.confine((0, 1, 2, *keep))
+
+
 def main() -> int:
     """Read a job from standard input and write its tensors to standard output, or one sentence to standard error."""
     source = sys.stdin.buffer
@@ -109,6 +121,7 @@ def main() -> int:
     job = json.loads(source.readline())
     _limit_process(job["memory"], job["seconds"], job["output"])
     try:
+        _confine(output, errors)
         with open(output, "wb") as sink:
             for stream in job["streams"]:
                 manifest = [(name, dtype, tuple(shape)) for name, dtype, shape in stream["tensors"]]

@@ -3,6 +3,7 @@
 Notation: a *job* is the list of NNC sections that one child decodes; children run side by side.
 """
 
+import errno
 import json
 import os
 import subprocess
@@ -27,6 +28,13 @@ _ENVIRONMENT = {  # threads would only take address space; without assertions nn
     "MKL_NUM_THREADS": "1",
     "PYTHONOPTIMIZE": "",
 }
+_PASSED = (
+    "LD_LIBRARY_PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "SYSTEMROOT",
+    "TMPDIR",
+)  # nothing else is the child's business
 _CHILD = Path(__file__).with_name("decoder.py")
 
 
@@ -123,7 +131,7 @@ def _start(sections: Sequence[Section], limits: Limits) -> _Child:
         "output": size + 4096,
         "streams": [{"bytes": len(s.data), "tensors": s.tensors} for s in sections],
     }
-    environment = {**os.environ, **_ENVIRONMENT}
+    environment = {key: os.environ[key] for key in _PASSED if key in os.environ} | _ENVIRONMENT
     output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()
     with tempfile.TemporaryFile() as source:
         source.write(json.dumps(job).encode() + b"\n" + b"".join(s.data for s in sections))
@@ -144,6 +152,8 @@ def _finish(child: _Child) -> dict[str, np.ndarray]:
     if code != 0:
         child.errors.seek(0)
         said = child.errors.read(500).decode("utf-8", "replace")
+        if f"[Errno {errno.ENOSPC}]" in said:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), tempfile.gettempdir())
         reason = "".join(letter for letter in said if letter.isprintable()) or f"the decoder died with code {code}"
         raise ContainerError(f"The sections {names} cannot be decoded ({reason}); the file is damaged.")
     tensors = {}
