@@ -95,10 +95,10 @@ def _check_loaded(module: nn.Module, path: str | Path) -> None:
     for name, value in module.named_parameters():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{path} holds weights that are not finite ({name}): that run has diverged.")
-    for name, value in module.named_buffers():
+    for name, buffer in module.named_buffers():
         if name.rpartition(".")[2] == "aabb":
             try:
-                check_box(value)
+                check_box(buffer)
             except ValueError as error:
                 raise CheckpointError(f"{path} cannot be used ({name}): {error}") from error
 
