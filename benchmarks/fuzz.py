@@ -86,7 +86,8 @@ def run_worker(case: Case, seeds: range, folder: Path, pipe: int) -> None:
             start = time.perf_counter()
             what, trace = outcome(case, seed, folder)
             seconds = time.perf_counter() - start
-            print(json.dumps([seed, what, round(seconds, 3), trace]), file=sink, flush=True)
+            sink.write(json.dumps([seed, what, round(seconds, 3), trace]) + "\n")
+            sink.flush()
     os._exit(0)
 
 

@@ -22,6 +22,16 @@ def refuse_overwrite(path: Path, force: bool) -> None:
         raise NerfcompError(f"{path} exists already. Choose another --out, or add --force true to overwrite it.")
 
 
+def refuse_input(out: Path, source: Path) -> None:
+    """Stop before a command replaces what it reads.
+
+    Raises:
+        NerfcompError: Both are the same file.
+    """
+    if out.exists() and source.exists() and out.samefile(source):
+        raise NerfcompError(f"{out} is what is read, so it is not overwritten, --force or not. Choose another --out.")
+
+
 @contextmanager
 def new_file(path: Path, force: bool) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` when the block ends, the result of a command's ``--out``.

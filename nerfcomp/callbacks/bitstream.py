@@ -67,16 +67,22 @@ class BitstreamExport(Callback):
         folder = Path(trainer.log_dir or trainer.default_root_dir) / "bitstreams"  # all processes must ask
         if trainer.is_global_zero and not trainer.sanity_checking:
             path = folder / f"step{trainer.global_step:07d}.nfc"
-            figures = self.measure(trainer, pl_module, path)
-            size, ratio = figures["bytes"], figures["ratio"]
-            write_json(path.with_suffix(".json"), figures)
-            for log in trainer.loggers:
-                log.log_metrics({f"bitstream/{key}": value for key, value in figures.items()}, trainer.global_step)
-            quality = (
-                "PSNR {psnr:.2f} dB (fp32 {psnr_fp32:.2f} dB)" if "psnr" in figures else "no views to measure it on"
-            )
-            logger.info("%s: %d bytes, %.1fx below fp32, %s", path, size, ratio, quality.format(**figures))
+            try:
+                figures = self.measure(trainer, pl_module, path)
+                write_json(path.with_suffix(".json"), figures)
+            except OSError as error:  # a full disk costs the file, not the training
+                logger.warning("%s was not written: %s. Training goes on.", path, error)
+            else:
+                self._tell(trainer, path, figures)
         trainer.strategy.barrier("bitstream export")
+
+    def _tell(self, trainer: Trainer, path: Path, figures: dict[str, float]) -> None:
+        """Log the figures of a file."""
+        for log in trainer.loggers:
+            log.log_metrics({f"bitstream/{key}": value for key, value in figures.items()}, trainer.global_step)
+        quality = "PSNR {psnr:.2f} dB (fp32 {psnr_fp32:.2f} dB)" if "psnr" in figures else "no views to measure it on"
+        size, ratio = figures["bytes"], figures["ratio"]
+        logger.info("%s: %d bytes, %.1fx below fp32, %s", path, size, ratio, quality.format(**figures))
 
     def measure(self, trainer: Trainer, pl_module: LightningModule, path: Path) -> dict[str, float]:
         """Encode to ``path`` and compare the decoded file with the field in memory."""

@@ -1,6 +1,8 @@
 """The command line of ``train.py``: LightningCLI without what a file from elsewhere could run."""
 
+import logging
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.run_folder import RunLogger
 from nerfcomp.errors import CheckpointError, SettingsError
 
+logger = logging.getLogger(__name__)
 _MEASURED = ("validate", "test")  # subcommands that say how good weights are
 _CHOSEN_BY_LIGHTNING = ("last", "best", "hpc")
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")  # any scheme of fsspec, chained ones too
@@ -33,6 +36,12 @@ class RunCLI(LightningCLI):
         """Read configurations from files of this machine only; Lightning opens those of any URL."""
         set_parsing_settings(config_read_mode_fsspec_enabled=False)
         return super().init_parser(**kwargs)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Remember what was given by hand."""
+        given = sys.argv[1:] if args is None else args
+        self._words = [str(word) for word in given] if isinstance(given, list | tuple) else []
+        super().parse_arguments(parser, args)
 
     def _parse_ckpt_path(self) -> None:
         """In the place of Lightning's, which merges the hyper-parameters of a checkpoint into the configuration.
@@ -58,6 +67,13 @@ class RunCLI(LightningCLI):
         if _REMOTE.match(str(checkpoint)):
             raise CheckpointError(f"{checkpoint} is remote; only files of this machine are read. Download it first.")
         options.ckpt_path = str(find_checkpoint(checkpoint))
+        ignored = [word for word in self._words if word.startswith("--model.") and self.config.subcommand == "fit"]
+        if ignored:
+            logger.warning(
+                "A resumed run is that of its checkpoint: its weights, hooks and optimizer stay. %s may have no "
+                "effect; use model.init_args.init_from to begin a new run with these weights.",
+                " ".join(ignored),
+            )
         load_file(options.ckpt_path)
 
     def before_instantiate_classes(self) -> None:

@@ -1,6 +1,7 @@
 """Where a run writes: ``runs/<name>/version_<n>/``, a new one for every new run, the old one for a resumed run."""
 
 import itertools
+import json
 import logging
 import re
 from pathlib import Path
@@ -35,6 +36,8 @@ class RunLogger(TensorBoardLogger):
         scene: str | None = None,
     ) -> None:
         name = f"{name}_{scene}" if scene else name
+        if Path(name).is_absolute() or ".." in Path(name).parts or ".." in Path(str(version)).parts:
+            raise ValueError(f"A run called {name!r}, version {version}, would not lie in {save_dir}; leave out '..'.")
         super().__init__(save_dir=save_dir, name=name, version=version, default_hp_metric=False)
         self._chosen = version is not None
         self._claimed = False
@@ -46,6 +49,11 @@ class RunLogger(TensorBoardLogger):
             name, first = "version_{}".format, int(self.version)
             self._version, self._claimed = claim_folder(Path(self.root_dir), name, first), True
         return super().experiment
+
+    def save(self) -> None:
+        """Write what is logged; of hyper-parameters plain values alone, so that any YAML reader takes the file."""
+        self.hparams = json.loads(json.dumps(dict(self.hparams), default=str))
+        super().save()
 
     @staticmethod
     def _first_process() -> bool:

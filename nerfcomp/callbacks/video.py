@@ -169,6 +169,7 @@ class Film:
                 self.store.save(index, self.render(index))
         except OSError as error:
             logger.warning("Frames are not kept, because the disk refuses: %s", error)
+            discard(self.store.folder)  # what they take may be what the checkpoint needs
 
     def render(self, index: int) -> Frame:
         """Render one frame."""

@@ -19,6 +19,7 @@ Notation: a *section* is a run of bytes of one *kind*: ``nnc`` (an NNC bitstream
 """
 
 import re
+import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -190,7 +191,10 @@ def read_container(
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            raise ContainerError("This is no regular file; give the path of a .nfc file.")
         if size > MAX_FILE:
             raise ContainerError(f"{size} bytes is more than a .nfc file may have ({MAX_FILE}).")
         return from_bytes(path.read_bytes(), classes, max_elements)

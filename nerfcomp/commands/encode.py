@@ -14,7 +14,7 @@ from nerfcomp.codec import unwrap as nnc_streams
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table
 from nerfcomp.evaluation.views import mean_psnr, some_views
-from nerfcomp.files import atomic_write, new_file, refuse_overwrite
+from nerfcomp.files import new_file, refuse_input, refuse_overwrite
 from nerfcomp.limits import MOST_ELEMENTS
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import SceneReader
@@ -48,6 +48,7 @@ def encode(
     """
     refuse_overwrite(out, force)  # before an hour of search, not after it
     ckpt = find_checkpoint(input)
+    refuse_input(out, ckpt)
     trained = read_artifact(ckpt)
     target = RateTarget(qp, uniform, target_bytes, max_psnr_drop)
     quality = None if reader is None else mean_psnr(some_views(reader.read("train"), SEARCH_VIEWS))
@@ -79,6 +80,7 @@ def decode(
         resolution: Points along x, y and z, from the first voxel to the last, instead of the voxels.
         max_elements: Most numbers that may come out; more for large files that you trust.
     """
+    refuse_input(out, input)
     with new_file(out, force) as temporary:
         decoded = read_nfc(input, trust, max_elements)
         if out.suffix == ".npy":
@@ -108,17 +110,18 @@ def write_values(trained: VolumeArtifact, out: Path, region: list[int] | None, r
     trained.write_npy(out, axes)
 
 
-def unwrap(input: Path, out: Path) -> None:
+def unwrap(input: Path, out: Path, force: bool = False) -> None:
     """Write the bare NNC bitstreams of a .nfc file, which plain nncodec decodes.
 
     Args:
         input: The .nfc file.
         out: Folder for one .nnc file per section.
+        force: Overwrite files that are there.
     """
     rows = []
     for name, stream in nnc_streams(read_container(input)).items():
-        path = out / f"{name.replace('/', '_')}.nnc"
-        with atomic_write(path) as temporary:
+        path = out / f"{name.replace('/', '%2F')}.nnc"  # no name has a per cent sign, so none meets another
+        with new_file(path, force) as temporary:
             temporary.write_bytes(stream)
         rows.append([str(path), len(stream)])
     logger.info(format_table(["stream", "bytes"], rows))

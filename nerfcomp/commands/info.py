@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfcomp.codec import read_container
-from nerfcomp.evaluation.report import format_table
+from nerfcomp.evaluation.report import format_table, printable
 
 logger = logging.getLogger("compress")
 
@@ -25,6 +25,6 @@ def info(input: Path) -> None:
     )
     header = dict(container.header)
     if field := header.pop("field", None):
-        logger.info("field: %s %s", field["class_path"], field["init_args"])
+        logger.info("field: %s %s", printable(field["class_path"]), printable(field["init_args"]))
     for key in sorted(header):
-        logger.info("%s: %s", key, header[key])
+        logger.info("%s: %s", printable(key), printable(header[key]))

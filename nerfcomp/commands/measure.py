@@ -18,6 +18,7 @@ from nerfcomp.evaluation.report import format_table, mean_result, write_csv, wri
 from nerfcomp.evaluation.sweep import plot_sweep, run_sweep
 from nerfcomp.evaluation.views import evaluate_views, thinned
 from nerfcomp.evaluation.volumes import volume_quality
+from nerfcomp.files import refuse_overwrite
 from nerfcomp.limits import MOST_ELEMENTS
 from nerfcomp.readers import Scene, SceneReader, Split, volume_reader
 
@@ -33,6 +34,7 @@ def evaluate(
     trust: bool = False,
     volume: Path | None = None,
     max_elements: int = MOST_ELEMENTS,
+    force: bool = False,
 ) -> None:
     """Measure PSNR and SSIM of a .nfc file (or checkpoint) on the views of a scene, as decoded.
 
@@ -45,14 +47,17 @@ def evaluate(
         trust: Run the native decoder without its protective child process.
         volume: The true volume instead of a scene, for the file of one.
         max_elements: Most numbers that a file may decode to; more for large ones that you trust.
+        force: Overwrite results that are there.
     """
+    file = find_checkpoint(input)
+    what = "volume" if volume is not None else split
+    refuse_overwrite((out or file.with_name(f"{file.stem}_{what}")) / "results.json", force)
     if volume is not None:
         evaluate_volume(input, volume, out, trust)
         return
     if reader is None:
         raise NerfcompError("Name what to compare with: --reader and its options for a scene, --volume for a volume.")
     views_of_split = read_split(reader, split)
-    file = find_checkpoint(input)
     trained = read_scene_artifact(file, trust, max_elements)
     views = evaluate_views(trained, thinned(views_of_split, stride))
     mean = mean_result(views)

@@ -60,6 +60,17 @@ def write_csv(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
         writer.writerows(rows)
 
 
+def printable(text: object) -> str:
+    r"""Text of unknown origin for a terminal: what moves a cursor or is no character is escaped.
+
+    >>> printable(chr(27) + "[2Jb")
+    '\\x1b[2Jb'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in str(text)
+    )
+
+
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Align columns; floats get three decimals, integers thousands separators.
 

@@ -202,7 +202,8 @@ def _focal(frames: Frames, entry: dict[str, Any], axis: str, size: int) -> float
         if focal is None and angle is not None and 0 < angle < math.pi:
             focal = 0.5 * size / math.tan(0.5 * angle)
         if focal is None or not 1e-3 * size < focal < 1e6 * size:
-            said = f"'fl_{axis}' {focal}" if angle is None else f"'camera_angle_{axis}' {angle}"
+            own = number(source, f"fl_{axis}", where)
+            said = f"'fl_{axis}' {own}" if own is not None else f"'camera_angle_{axis}' {angle}"
             raise SceneError(f"{where}: {said} is impossible; fl is in pixels, camera_angle in radians below pi.")
         return focal
     return None

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG")
 MAX_PIXELS = 2**27  # of one image: twice the largest common sensor, half a gigabyte decoded
+_MOST_VIEWED = 2**32  # pixels of all views of a split, 16 GiB
 _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "PA", "1")
 _DARK = 127  # brightest value of a mask that means nothing is there
 _THREADS = min(8, os.cpu_count() or 1)
@@ -137,6 +138,12 @@ def load_images(
     """
     if not 1 <= downscale <= min(height, width):
         raise ValueError(f"images of {width}x{height} cannot be scaled down by {downscale}: choose 1 or a little more")
+    total = len(files) * (height // downscale) * (width // downscale)
+    if total > _MOST_VIEWED:
+        raise SceneError(
+            f"{len(files)} images of {width}x{height} pixels, scaled down by {downscale}, are {total:,} pixels; at "
+            f"most {_MOST_VIEWED:,} are loaded. Scale them down or take some out."
+        )
     headers = [read_header(file) for file in files]
     every = (*files, *(masks or ()))
     for file, header in zip(every, [*headers, *(read_header(file) for file in masks or ())]):
