@@ -12,7 +12,7 @@ from nerfcomp.artifacts.nfc import read_nfc, write_nfc
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.callbacks import RunProgressBar
 from nerfcomp.callbacks.resume_point import ResumePoint
-from nerfcomp.commands.volume_choice import METHODS, PILOTS, better, bytes_for_psnr, wavelets, worth_training
+from nerfcomp.commands.volume_choice import METHODS, PILOTS, better, bytes_for_psnr, transformed, worth_training
 from nerfcomp.commands.volume_results import VolumeOptions, measure, read_options, show, write_options
 from nerfcomp.commands.volume_training import Training, bytes_for_ratio, steps_within, train_volume
 from nerfcomp.errors import VolumeError
@@ -58,8 +58,8 @@ def volume(
         target_ratio: How many times smaller than float32 values the file is to be; 500 when nothing else is said.
         target_bytes: Most bytes of the file, instead.
         min_psnr: Least PSNR in dB, instead: the smallest file that reaches it.
-        method: ``wavelets``, in seconds; ``network``, trained; ``auto`` keeps the better one, and trains only where a
-            short training comes near the wavelets.
+        method: ``transform``, in seconds: wavelets or interpolation; ``network``, trained; ``auto`` keeps the best one,
+            and trains only where a short training comes near the others.
         minutes: Time for training.
         steps: Training steps, instead of as many as ``minutes`` allow for.
         seed: Of weights and points.
@@ -115,8 +115,12 @@ def compress_volume(
         )
     seconds = time.perf_counter() - started
     decoded = of_kind(read_nfc(out), VolumeArtifact, "Volumes are decoded from")
-    kept = "wavelets" if decoded.exact_tensors() else "network"
-    more = {"method": kept, "seconds": seconds, "steps": options.steps, "stopped": stopped}
+    more = {
+        "method": decoded.field.arguments.get("transform", "network"),
+        "seconds": seconds,
+        "steps": options.steps,
+        "stopped": stopped,
+    }
     figures = measure(given, decoded, out, folder, more)
     return figures.finish(vti, curve, options)
 
@@ -124,12 +128,12 @@ def compress_volume(
 def compressed(
     given: Volume, options: VolumeOptions, folder: Path, resume: bool
 ) -> tuple[VolumeArtifact, VolumeOptions, bool]:
-    """Make the better of both models: wavelets, and a network where there is hope for it.
+    """Make the best of all models: transforms, and a network where there is hope for it.
 
     Returns:
         The model, options with the number of steps taken, and whether Ctrl-C ended training.
     """
-    candidate = None if options.method == "network" else wavelets(given, options)
+    candidate = None if options.method == "network" else transformed(given, options)
     if not resume:
         write_options(folder, options)
     resume = resume and (folder / LAST).exists()

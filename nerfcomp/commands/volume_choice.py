@@ -1,4 +1,4 @@
-"""Which model a volume is compressed by: wavelet coefficients, or a network where that is the better one."""
+"""Which model a volume is compressed by: wavelets, interpolation, or a network, whichever is nearest to it."""
 
 import logging
 import math
@@ -12,13 +12,15 @@ from nerfcomp.commands.volume_training import KnownVolume, Training, bytes_for_r
 from nerfcomp.datamodules import VolumeDataModule
 from nerfcomp.errors import VolumeError
 from nerfcomp.evaluation.volumes import volume_quality
+from nerfcomp.fields.wavelet_volume import Transform
 from nerfcomp.limits import MOST_VOXELS
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.rate_control.wavelets import Wavelets
 from nerfcomp.readers import Volume
 
 logger = logging.getLogger("compress")
-METHODS = ("auto", "wavelets", "network")
+METHODS = ("auto", "transform", "network")
+TRANSFORMS: tuple[Transform, ...] = ("wavelets", "interpolation")
 PILOTS = (0.15, 0.2)  # shares of the time
 _SLOPE, _SLOPES = 7.0, (3.0, 14.0)  # dB per factor e of bytes, and its limits
 _RATIO, _LEAST_BYTES, _MARGIN = 500.0, 1500, 0.2  # dB
@@ -31,10 +33,12 @@ class Candidate(NamedTuple):
     Attributes:
         model: Ready to be encoded.
         psnr: In dB.
+        bytes: Of the file.
     """
 
     model: VolumeArtifact
     psnr: float
+    bytes: int
 
 
 def psnr_of(given: Volume, model: VolumeArtifact) -> float:
@@ -43,29 +47,39 @@ def psnr_of(given: Volume, model: VolumeArtifact) -> float:
     return volume_quality(given.values, decoded.values(), ssim_every=1 << 30).psnr
 
 
-def wavelets(given: Volume, options: VolumeOptions) -> Candidate | None:
-    """The volume as wavelet coefficients; none where it is too large for them.
+def transformed(given: Volume, options: VolumeOptions) -> Candidate | None:
+    """The volume as wavelet coefficients or as differences to interpolation; none where it is too large for them.
 
     Raises:
         VolumeError: It is too large, and nothing else is wanted.
     """
     if given.values.size > MOST_VOXELS:
-        if options.method == "wavelets":
-            raise VolumeError(f"Wavelets take up to {MOST_VOXELS} voxels; leave --method out to train a network.")
+        if options.method == "transform":
+            raise VolumeError(f"Transforms take up to {MOST_VOXELS} voxels; leave --method out to train a network.")
         return None
-    coder = Wavelets(given.values, VolumeDataModule(KnownVolume(given)).info)
+    info, best = VolumeDataModule(KnownVolume(given)).info, None
+    for transform in TRANSFORMS:
+        coder = Wavelets(given.values, info, transform)
+        if options.target_bytes is not None:
+            model = coder.for_bytes(options.target_bytes)
+        else:
+            model = coder.for_psnr(options.min_psnr or 0.0)
+        found = Candidate(model, psnr_of(given, model), coder.file_bytes(model))
+        logger.info("%s: %.2f dB in %d bytes", transform.capitalize(), found.psnr, found.bytes)
+        best = found if best is None or rank(found, options) > rank(best, options) else best
+    return best
+
+
+def rank(candidate: Candidate, options: VolumeOptions) -> tuple[bool, float, float]:
+    """What makes a candidate better: it meets its target, then PSNR, or bytes where a PSNR is asked for."""
     if options.target_bytes is not None:
-        model = coder.for_bytes(options.target_bytes)
-    else:
-        model = coder.for_psnr(options.min_psnr or 0.0)
-    candidate = Candidate(model, psnr_of(given, model))
-    logger.info("Wavelets reach %.2f dB", candidate.psnr)
-    return candidate
+        return candidate.bytes <= options.target_bytes, candidate.psnr, -candidate.bytes
+    return candidate.psnr >= (options.min_psnr or 0.0), -candidate.bytes, candidate.psnr
 
 
 def worth_training(given: Volume, options: VolumeOptions, candidate: Candidate) -> bool:
-    """Whether a short training comes near enough to wavelets."""
-    if options.method == "wavelets" or options.target_bytes is None or options.target_bytes < _LEAST_BYTES:
+    """Whether a short training comes near enough to the transforms."""
+    if options.method == "transform" or options.target_bytes is None or options.target_bytes < _LEAST_BYTES:
         return False
     training = Training(options.target_bytes, 1, options.seed)
     steps = options.steps or steps_within(given, training, 60.0 * options.minutes)
@@ -78,8 +92,7 @@ def worth_training(given: Volume, options: VolumeOptions, candidate: Candidate) 
 def better(given: Volume, candidate: Candidate, trained: VolumeArtifact) -> VolumeArtifact:
     """The model whose file is nearer to the volume."""
     psnr = psnr_of(given, trained)
-    kept = "network" if psnr > candidate.psnr else "wavelets"
-    logger.info("The network reaches %.2f dB, wavelets %.2f dB: the %s stay", psnr, candidate.psnr, kept)
+    logger.info("The network reaches %.2f dB, the transform %.2f dB; the better one stays", psnr, candidate.psnr)
     return trained if psnr > candidate.psnr else candidate.model
 
 

@@ -147,6 +147,6 @@ def show(out: Path, figures: Mapping[str, Any]) -> None:
     header = ["file", "bytes", "ratio (stored)", "ratio (float32)", "PSNR", "SSIM", "largest error", "mean error"]
     names = ("bytes", "stored_ratio", "float32_ratio", "psnr", "ssim", "largest_error", "mean_error")
     logger.info(format_table(header, [[str(out), *(figures[name] for name in names)]]))
-    logger.info("By a %s" if figures["method"] == "network" else "By %s", figures["method"])
+    logger.info("Method: %s", figures["method"])
     logger.info("%d steps, %.0f s; decoded in %.1f s", figures["steps"], figures["seconds"], figures["decode_s"])
     logger.info("Pictures and results.json are in %s", out.with_suffix(".run"))

@@ -1,6 +1,7 @@
 """A volume as quantized wavelet coefficients at its own resolution."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 
 from nerfcomp.descriptions import own_arguments
 from nerfcomp.fields.volume import VolumeField
+from nerfcomp.kernels.interpolation import interpolated
 from nerfcomp.kernels.lifting import synthesise
 from nerfcomp.limits import MOST_VOXELS
 
+Transform = Literal["wavelets", "interpolation"]
 _ON_VOXEL = 1e-3  # distance in voxels within which a position is that of a voxel, which float32 blurs
 
 
@@ -31,6 +34,7 @@ class WaveletVolume(VolumeField):
         shape: Voxels along x, y and z.
         step: What one level stands for, in normalised values.
         centroids: Where the coefficients of sizes 1, 2 and above lie, in steps beyond the size.
+        transform: ``wavelets``, or ``interpolation``: levels are those of `nerfcomp.kernels.interpolation`.
 
     Attributes:
         levels: (X, Y, Z) int32.
@@ -41,7 +45,13 @@ class WaveletVolume(VolumeField):
 
     levels: Tensor
 
-    def __init__(self, shape: Sequence[int], step: float, centroids: Sequence[float] = (0.0, 0.0, 0.0)) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        step: float,
+        centroids: Sequence[float] = (0.0, 0.0, 0.0),
+        transform: Transform = "wavelets",
+    ) -> None:
         super().__init__()
         self.arguments = own_arguments({**locals(), "shape": list(shape), "centroids": list(centroids)})
         numbers = all(type(n) is int for n in shape) and all(abs(float(c)) <= 1 for c in centroids)
@@ -51,6 +61,9 @@ class WaveletVolume(VolumeField):
             raise ValueError(f"Wavelets need a positive step and centroids within a step, got {step} and {centroids}.")
         self.lattice = self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.step, self.centroids = float(step), tuple(float(c) for c in centroids)
+        if transform not in get_args(Transform):
+            raise ValueError(f"Wavelets or interpolation make a volume, not {str(transform)[:40]!r}.")
+        self.transform = transform
         self.head = OnlyFeature()
         self.register_buffer("levels", torch.zeros(self.shape, dtype=torch.int32))
         self._values: Tensor | None = None
@@ -67,8 +80,12 @@ class WaveletVolume(VolumeField):
     def values(self) -> Tensor:
         """All voxels, normalised, as (X, Y, Z); computed once."""
         if self._values is None:
-            coefficients = reconstructed(self.levels.cpu().numpy(), self.step, self.centroids)
-            self._values = torch.from_numpy(synthesise(coefficients)).to(self.levels.device)
+            levels = self.levels.cpu().numpy()
+            if self.transform == "wavelets":
+                values = synthesise(reconstructed(levels, self.step, self.centroids))
+            else:
+                values = interpolated(levels, self.step)
+            self._values = torch.from_numpy(values).to(self.levels.device)
         return self._values
 
     def features(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A volume as wavelet coefficients: the step that meets a size or a PSNR."""
+"""A volume as wavelet coefficients or differences to interpolation: the step that meets a size or a PSNR."""
 
 import logging
 import math
@@ -15,6 +15,8 @@ from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.codec import to_bytes
 from nerfcomp.codec.pyramid_coder import choose_levels
 from nerfcomp.fields import WaveletVolume
+from nerfcomp.fields.wavelet_volume import Transform
+from nerfcomp.kernels.interpolation import differences
 from nerfcomp.kernels.lifting import analyse
 from nerfcomp.limits import MOST_VOXELS
 
@@ -34,16 +36,18 @@ class Wavelets:
     Args:
         values: (X, Y, Z) of any type.
         info: The volume without its values.
+        transform: See `WaveletVolume`.
 
     Raises:
         ValueError: More voxels than a file of coefficients may have.
     """
 
-    def __init__(self, values: NDArray[Any], info: VolumeInfo) -> None:
+    def __init__(self, values: NDArray[Any], info: VolumeInfo, transform: Transform = "wavelets") -> None:
         if values.size > MOST_VOXELS:
             raise ValueError(f"{values.size} voxels are more than the {MOST_VOXELS} that wavelets are offered for.")
-        self.values, self.info = values, info
-        self.coefficients = analyse(info.normalised(values))
+        self.values, self.info, self.transform = values, info, transform
+        normalised = info.normalised(values)
+        self.coefficients = analyse(normalised) if transform == "wavelets" else normalised
         largest = max(float(np.abs(self.coefficients).max()), _FINEST)
         finest = max(_FINEST, largest / _MOST_LEVELS)
         if values.dtype.kind != "f":
@@ -53,12 +57,17 @@ class Wavelets:
     def for_bytes(self, target_bytes: int) -> VolumeArtifact:
         """The most exact model whose file has at most so many bytes, or the smallest file that is possible."""
         least = max(target_bytes - _HEADER, 1)
+        if self.transform != "wavelets":
+            return self._for_bytes(target_bytes, 0.05)
         rough = np.sort(np.abs(self.coefficients[self.coefficients != 0]))[::-1]
         start = float(rough[min(int(8 * least / _FIRST_BITS), len(rough) - 1)]) if len(rough) else 1.0
 
+        return self._for_bytes(target_bytes, start)
+
+    def _for_bytes(self, target_bytes: int, start: float) -> VolumeArtifact:
         def measure(step: float) -> tuple[VolumeArtifact, float]:
             found = self.at_step(step)
-            return found, len(self._file(found)) / target_bytes
+            return found, self.file_bytes(found) / target_bytes
 
         return _searched(measure, start, self.limits, slope=-1.3)
 
@@ -75,15 +84,20 @@ class Wavelets:
 
     def at_step(self, step: float) -> VolumeArtifact:
         """A model of levels of this step that are worth their bits."""
-        steps = self.coefficients / np.float32(step)
-        levels = choose_levels(steps, _BIT_COST)
-        field = WaveletVolume(self.info.shape, step, centroids_of(levels, steps))
+        if self.transform == "wavelets":
+            steps = self.coefficients / np.float32(step)
+            levels = choose_levels(steps, _BIT_COST)
+            field = WaveletVolume(self.info.shape, step, centroids_of(levels, steps))
+        else:
+            levels = differences(self.coefficients, step)
+            field = WaveletVolume(self.info.shape, step, transform=self.transform)
         field.take_exact_tensors({"levels": torch.from_numpy(levels)})
         return VolumeArtifact(field=field.eval(), info=self.info)
 
     @staticmethod
-    def _file(model: VolumeArtifact) -> bytes:
-        return to_bytes(encode_artifact(model, uniform_allocation(model, 0)))
+    def file_bytes(model: VolumeArtifact) -> int:
+        """Bytes of the whole file of a model."""
+        return len(to_bytes(encode_artifact(model, uniform_allocation(model, 0))))
 
 
 def centroids_of(levels: NDArray[np.int32], steps: NDArray[np.float32]) -> tuple[float, ...]:

@@ -64,3 +64,12 @@ def test_a_spike_in_a_constant_volume() -> None:
     values[11, 12, 13] = 1e6
     size, found = decoded(Wavelets(values, VolumeInfo((40, 30, 20), "float32", 7.0, 1e6)).for_bytes(1000))
     assert size <= 1000 and psnr(values, found) > 80
+
+
+def test_labels_come_back_exactly_through_interpolation() -> None:
+    x, y, z = np.mgrid[:40, :30, :20]
+    values = ((x - 20) ** 2 + (y - 12) ** 2 + (z - 9) ** 2 < 80).astype(np.uint8) * 3
+    info = VolumeInfo((40, 30, 20), "uint8", 0.0, 3.0)
+    size, found = decoded(Wavelets(values, info, "interpolation").for_bytes(1200))
+    np.testing.assert_array_equal(found, values)
+    assert size <= 1200 and psnr(values, decoded(Wavelets(values, info).for_bytes(1200))[1]) < 60
