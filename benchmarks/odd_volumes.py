@@ -150,7 +150,18 @@ def measured(name: str, truth: Array, arguments: argparse.Namespace) -> Row:
     others = [best_within(codec, truth, max(most, ours["bytes"])) for codec in (sperr, sz3, zfp)]
     shape = "x".join(map(str, truth.shape))
     lead = ours["psnr"] - np.nanmax([-math.inf, *others])
-    return Row(name, shape, truth.dtype.name, ours["bytes"], ours["psnr"], ours["method"], others[0], others[1], others[2], lead)
+    return Row(
+        name,
+        shape,
+        truth.dtype.name,
+        ours["bytes"],
+        ours["psnr"],
+        ours["method"],
+        others[0],
+        others[1],
+        others[2],
+        lead,
+    )
 
 
 def main() -> None:
