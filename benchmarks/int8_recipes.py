@@ -41,6 +41,7 @@ from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 
 logger = logging.getLogger("benchmark")
 STEPS = 900
+READER = ProceduralReader(image_size=32, n_train=16, n_val=1, n_test=6, supersampling=1)
 _SHARE = 0.01  # of a new range in the moving one, torch.ao's averaging_constant
 
 
@@ -112,9 +113,9 @@ class OldQuantization(FakeQuantization):
 
 
 def train(steps: int, folder: Path, hooks: list[WeightHook], start: Path | None = None, lr: float = 2e-3) -> Any:
-    """Train a network of 4x64 on views of 48x48 pixels; returns the module, and leaves ``last.ckpt`` without hooks."""
+    """Train a network of 4x64 on views of 32x32 pixels; returns the module, and leaves ``last.ckpt`` without hooks."""
     torch.manual_seed(0)
-    data = RayDataModule(ProceduralReader(image_size=48, n_train=24, n_val=1, n_test=6), batch_size=1024)
+    data = RayDataModule(READER, batch_size=1024)
     field = NeRFField(4, 64, [2], 6, 2)
     module = VanillaNeRFModule(
         field,
@@ -145,7 +146,7 @@ def train(steps: int, folder: Path, hooks: list[WeightHook], start: Path | None 
 
 def quality(trained: SceneArtifact) -> float:
     """PSNR on all test views."""
-    return mean_result(evaluate_views(trained, ProceduralReader(image_size=48, n_test=6).read("test"))).psnr
+    return mean_result(evaluate_views(trained, READER.read("test"))).psnr
 
 
 def main(steps: int = STEPS) -> None:

@@ -62,6 +62,23 @@ def _weight_before(field: Field, layer: str) -> Any:
     return weight
 
 
+def entropy_of_weights(trained: Artifact) -> float:
+    """Bits per integer weight below which no coder gets that takes them one by one: entropies of layers, averaged.
+
+    Raises:
+        ValueError: There are no integer layers.
+    """
+    layers = integer_layers(trained.field).values()
+    if not layers:
+        raise ValueError("This model has no integer layers.")
+    bits = 0.0
+    for layer in layers:
+        counts = torch.bincount(layer.weight.flatten().long() + 128).double()
+        shares = counts[counts > 0] / layer.weight.numel()
+        bits -= float((shares * shares.log2()).sum()) * layer.weight.numel()
+    return bits / sum(layer.weight.numel() for layer in layers)
+
+
 def quantization_of(trained: Artifact) -> list[FakeQuantization]:
     """What is quantized in a model that was trained for integers, and how; for `calibrated`."""
     found = [quantizer.made_by.for_weights([name]) for name, quantizer in quantizers(trained.field).items()]

@@ -9,7 +9,7 @@ import torch
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.checkpoint import read_checkpoint
 from nerfcomp.artifacts.coded_tensors import integer_tensors
-from nerfcomp.artifacts.integers import calibrated, quantization_of, to_integers
+from nerfcomp.artifacts.integers import calibrated, entropy_of_weights, quantization_of, to_integers
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.nfc import encode_artifact, fp32_bytes, read_nfc, uniform_allocation, write_nfc
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
@@ -39,6 +39,7 @@ class Int8Row(NamedTuple):
     coded_bytes: int  # NNC streams
     plain_ratio: float
     coded_ratio: float
+    entropy: float  # bits per weight, see `entropy_of_weights`
     ms_per_picture: float
     points_per_second: int
 
@@ -76,7 +77,7 @@ def int8(
     scene = thinned(some_views(scene, views or len(scene.names)), stride)
     original = original.replace(qp=None).without_hooks()
     size = fp32_bytes(original)
-    rows = [measured("fp32", original, scene, out / "fp32", size, size, size)]
+    rows = [measured("fp32", original, scene, out / "fp32", size, size, size, 32.0)]
     learned = None if trained is None else read_checkpoint(find_checkpoint(trained))
     hooks = [FakeQuantization(weights, bits)] if learned is None else quantization_of(learned)
     stages: dict[str, Artifact] = {"int8, calibrated": calibrated(original, hooks, batches, prepared=True)}
@@ -86,10 +87,10 @@ def int8(
         integers = of_kind(to_integers(model), RadianceFieldArtifact, "Pictures in integers need")
         name = stage.split()[-1]
         paths = [out / f"{name}{suffix}.nfc" for suffix in ("_plain", "")]
-        sizes = [write_nfc(container, path) for container, path in zip(both_containers(integers, rest_qp), paths)]
+        plain, coded = (write_nfc(file, path) for file, path in zip(both_containers(integers, rest_qp), paths))
         decoded = of_kind(read_nfc(paths[1]), RadianceFieldArtifact, "Views show")
         check_equal(integers, decoded, read_nfc(paths[0]))
-        rows.append(measured(stage, decoded, scene, out / name, size, *sizes))
+        rows.append(measured(stage, decoded, scene, out / name, size, plain, coded, entropy_of_weights(integers)))
     write_results(out, rows, scene)
 
 
@@ -121,13 +122,20 @@ def check_equal(integers: Artifact, *decoded: Artifact) -> None:
 
 
 def measured(
-    stage: str, trained: RadianceFieldArtifact, scene: Scene, pictures: Path, fp32: int, plain: int, coded: int
+    stage: str,
+    trained: RadianceFieldArtifact,
+    scene: Scene,
+    pictures: Path,
+    fp32: int,
+    plain: int,
+    coded: int,
+    entropy: float,
 ) -> Int8Row:
     """Measure a model on views, keep the pictures, and measure how fast it is asked for points."""
     mean = mean_result(evaluate_views(trained, scene, stage, pictures))
     speed = round(points_per_second(trained))
     ratios = (fp32 / plain, fp32 / coded)
-    return Int8Row(stage, mean.psnr, mean.ssim, plain, coded, *ratios, 1000 * mean.seconds, speed)
+    return Int8Row(stage, mean.psnr, mean.ssim, plain, coded, *ratios, entropy, 1000 * mean.seconds, speed)
 
 
 def write_results(out: Path, rows: list[Int8Row], scene: Scene) -> None:

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from nerfcomp.artifacts.coded_tensors import integer_tensors
-from nerfcomp.artifacts.integers import calibrated, to_integers
+from nerfcomp.artifacts.integers import calibrated, entropy_of_weights, to_integers
 from nerfcomp.artifacts.kinds import rebuild
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.nfc import decode_artifact, encode_artifact, fp32_bytes, uniform_allocation
@@ -23,7 +23,7 @@ from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.codec import Container, from_bytes, to_bytes
 from nerfcomp.compression import FakeQuantization, quantizers
 from nerfcomp.errors import ContainerError
-from nerfcomp.fields import HashVolume, LightField, NeRFField, NGPField, RadianceField
+from nerfcomp.fields import HashVolume, LightField, NeRFField, NGPField, RadianceField, integer_layers
 from nerfcomp.kernels.int8_linear import proven_backend
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Sampler
@@ -158,6 +158,18 @@ def test_only_chosen_weights_become_integers() -> None:
     integers = to_integers(calibrated(nerf(), [FakeQuantization(["model_fine.pts_linears.*"])], 1))
     assert {name.partition(".pts")[0] for name in integer_tensors(integers.field)} == {"model_fine"}
     assert bool(picture(integers).isfinite().all())
+
+
+def test_entropy_of_weights() -> None:
+    integers = to_integers(calibrated(nerf(False), [FakeQuantization()], 1))
+    for layer in integer_layers(integers.field).values():
+        layer.weight.zero_()
+    assert entropy_of_weights(integers) == 0
+    for layer in integer_layers(integers.field).values():
+        layer.weight.flatten()[::4] = -127  # H(1/4) = 0.8113 bits
+    assert entropy_of_weights(integers) == pytest.approx(0.8113, abs=2e-3)
+    with pytest.raises(ValueError, match="no integer layers"):
+        entropy_of_weights(nerf())
 
 
 def test_ranges_must_be_known() -> None:
