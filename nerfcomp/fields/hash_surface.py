@@ -5,7 +5,7 @@ initial sphere. The true gradient of a hash grid jumps at the borders of cells a
 """
 
 import math
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +127,11 @@ class HashSurfaceField(SurfaceField):
         """Part that is left of the step of the coarsest level."""
         return self.normal_step * self.grid.geometry.scales[0]
 
+    @property
+    def plain(self) -> Literal["auto", "torch"]:
+        """Backend of what is not the grid."""
+        return "torch" if self.grid.backend == "torch" else "auto"
+
     def _hidden(self, x: Tensor) -> Tensor:
         """Last hidden values (M, hidden_width)."""
         unit, n = self.to_unit(x), self.active_levels
@@ -136,9 +141,11 @@ class HashSurfaceField(SurfaceField):
         first, *others = self._linear[:-1]
         weight = first.weight
         straight = torch.addmm(first.bias, 2 * unit - 1, weight[:, :3].T)
-        hidden = softplus(torch.addmm(straight, encoded, weight[:, 3 : 3 + encoded.shape[1]].T), _BETA)
+        hidden = softplus(
+            torch.addmm(straight, encoded, weight[:, 3 : 3 + encoded.shape[1]].T), _BETA, self.grid.backend
+        )
         for layer in others:
-            hidden = softplus(layer(hidden), _BETA)
+            hidden = softplus(layer(hidden), _BETA, self.plain)
         return hidden
 
     def _distance(self, hidden: Tensor) -> Tensor:
