@@ -141,9 +141,7 @@ class HashSurfaceField(SurfaceField):
         first, *others = self._linear[:-1]
         weight = first.weight
         straight = torch.addmm(first.bias, 2 * unit - 1, weight[:, :3].T)
-        hidden = softplus(
-            torch.addmm(straight, encoded, weight[:, 3 : 3 + encoded.shape[1]].T), _BETA, self.grid.backend
-        )
+        hidden = softplus(torch.addmm(straight, encoded, weight[:, 3 : 3 + encoded.shape[1]].T), _BETA, self.plain)
         for layer in others:
             hidden = softplus(layer(hidden), _BETA, self.plain)
         return hidden
