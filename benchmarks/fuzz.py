@@ -6,9 +6,10 @@
 
 ``nfc``: headers and sections behind a valid SHA-256, from the file to a picture. ``checkpoints``: descriptions, states,
 pickled payloads, bytes. ``scenes``: transforms files and images, from disk to rays. All cases run in forked workers
-that are limited to 1 GiB more than they begin with; a case that takes more than ten seconds is stopped. Nothing but
-``refused`` and ``read`` may be counted. ``trust`` of the native decoder: a worker that it takes down counts as
-``refused by the child``, which is what protects a user. Writes runs/benchmarks/fuzz_<what>.json.
+that are limited to 1 GiB more than they begin with; a case that takes more than ten seconds of the processor is
+stopped. The native decoder runs in the worker, as starting a child for each case would take most of the time; a case
+that takes its worker down is run again with the child, and counts as ``refused by the child`` if that is what a user
+sees. Nothing may be counted but that, ``refused`` and ``read``. Writes runs/benchmarks/fuzz_<what>.json.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from nerfcomp.errors import NerfcompError
 log = logging.getLogger("fuzz")
 SECONDS = 10
 MEMORY = 2**30
-PER_WORKER = 500
+PER_WORKER = 250
 COUNTS = {"nfc": 100_000, "checkpoints": 20_000, "scenes": 2_000}
 Case = Callable[[random.Random, Path], str]
 
@@ -54,7 +55,7 @@ def limit_worker() -> None:
     def stop(*_: object) -> None:
         raise TooSlowError
 
-    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGPROF, stop)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -62,7 +63,7 @@ def limit_worker() -> None:
 
 def outcome(case: Case, seed: int, folder: Path) -> tuple[str, str]:
     """Run one case; what came of it, and the traceback where one escaped."""
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         return case(random.Random(seed), folder), ""
     except NerfcompError:
@@ -75,7 +76,7 @@ def outcome(case: Case, seed: int, folder: Path) -> tuple[str, str]:
         memory = "allocate memory" in str(error) or "alloc" in str(error)
         return "MEMORY" if memory else f"ESCAPED {type(error).__name__}", traceback.format_exc(limit=-6)
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def run_worker(case: Case, seeds: range, folder: Path, pipe: int) -> None:
@@ -83,12 +84,26 @@ def run_worker(case: Case, seeds: range, folder: Path, pipe: int) -> None:
     limit_worker()
     with os.fdopen(pipe, "w") as sink:
         for seed in seeds:
-            start = time.perf_counter()
+            start = time.process_time()
             what, trace = outcome(case, seed, folder)
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             sink.write(json.dumps([seed, what, round(seconds, 3), trace]) + "\n")
             sink.flush()
     os._exit(0)
+
+
+def protected(case: Case, seed: int, folder: Path, status: int) -> tuple[str, float]:
+    """Run a case that took its worker down as a user does: with the native decoder in its child."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        fuzz_cases.TRUST[:] = [False]
+        run_worker(case, range(seed, seed + 1), folder, writing)
+    os.close(writing)
+    with os.fdopen(reading) as source:
+        rows = [json.loads(line) for line in source]
+    os.waitpid(child, 0)
+    return ("refused by the child", rows[0][2]) if rows and rows[0][1] == "refused" else (f"DIED {status}", 0.0)
 
 
 def run_portion(case: Case, seeds: range, folder: Path) -> list[list[Any]]:
@@ -106,7 +121,7 @@ def run_portion(case: Case, seeds: range, folder: Path) -> list[list[Any]]:
         status = os.waitpid(child, 0)[1]
         done = rows[-1][0] + 1 if rows and rows[-1][0] >= seeds[0] else seeds[0]
         if done < seeds.stop and status:
-            rows.append([done, f"DIED {status}", 0.0, ""])
+            rows.append([done, *protected(case, done, folder, status), ""])
             done += 1
         seeds = range(done, seeds.stop)
     return rows

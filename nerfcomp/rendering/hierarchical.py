@@ -22,6 +22,7 @@ from nerfcomp.rendering.pdf_sampling import intervals, sample_pdf, stratified
 from nerfcomp.rendering.sampler import Sampler
 from nerfcomp.rendering.visibility import AlphaFunction, follow_light, join_samples, kept_samples
 
+_MOST_EVALUATED = 2**23  # cells; both networks are asked in each of them
 _RAYS_AT_ONCE = 2**12  # their distances stay in the cache
 
 
@@ -73,6 +74,11 @@ class HierarchicalSampler(Sampler):
         super().__init__()
         if not (3 <= n_samples <= 1024 and 0 <= n_importance <= 1024):
             raise ValueError(f"Need 3 <= n_samples <= 1024 and n_importance <= 1024, got {n_samples}, {n_importance}.")
+        if cascades * resolution**3 > _MOST_EVALUATED:
+            raise ValueError(
+                f"A grid of {cascades} x {resolution}^3 cells takes too long to evaluate before the first picture; at "
+                f"most {_MOST_EVALUATED:,} cells are allowed."
+            )
         self.arguments = own_arguments(locals())
         self.grid = OccupancyGrid(resolution, cascades)
         self.register_buffer("coarse_occupied", torch.ones_like(self.grid.occupied), persistent=False)

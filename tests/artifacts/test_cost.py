@@ -56,6 +56,10 @@ COSTLY = [
     described("NGPField", {"scene": {**SCENE, "height": 2**15, "width": 2**15}}),
     described("NeRFField", width=4096, depth=64),
     described("NeRFField", skips=list(range(10**5))),
+    described(
+        "NeRFField",
+        {"sampler": {"class_path": "nerfcomp.rendering.HierarchicalSampler", "init_args": {"resolution": 256}}},
+    ),
     described("HashVolume", hidden_layers=2**40),
     described("HashVolume", levels=2**40),
     described("HashVolume", hidden_width=10**9),
