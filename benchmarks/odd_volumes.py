@@ -95,8 +95,10 @@ def hdf5_stream(values: NDArray[np.float32], filter_: Any) -> tuple[int, Array]:
 
 
 def sperr(values: NDArray[np.float32], error: float) -> tuple[int, Array]:
-    """SPERR at a PSNR that falls with the error."""
-    return hdf5_stream(values, hdf5plugin.Sperr(peak_signal_to_noise_ratio=-20 * math.log10(error)))
+    """SPERR at a PSNR that falls with the error; its filter takes the axes of a chunk in reverse order."""
+    reverse = values.reshape(values.shape[::-1])  # the same numbers in the same order
+    size, found = hdf5_stream(reverse, hdf5plugin.Sperr(peak_signal_to_noise_ratio=-20 * math.log10(error)))
+    return size, found.reshape(values.shape)
 
 
 def sz3(values: NDArray[np.float32], error: float) -> tuple[int, Array]:
