@@ -118,6 +118,12 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> NoWaiting:
     return mode
 
 
+def trainer(step: int) -> Any:
+    """What a step asks of Lightning's trainer."""
+    profiler = SimpleNamespace(profile=lambda name: nullcontext())
+    return SimpleNamespace(world_size=1, global_rank=0, global_step=step, profiler=profiler)
+
+
 def on_device(module: RadianceFieldModule, scene: Scene) -> RandomRayLoader:
     """Everything of a run moved to the device, after what is asked once: the box and the cells that may be occupied."""
     device, sampler = torch.device("meta"), module.sampler
@@ -138,7 +144,7 @@ def test_the_host_never_waits(no_waiting: NoWaiting, step: int) -> None:
     """Draw rays, refresh the occupancy, one step forward and backward, the optimizer."""
     module, data = default_like()
     loader = on_device(module, data.split("train"))
-    module._trainer = SimpleNamespace(world_size=1, global_rank=0, global_step=step)  # type: ignore[assignment]
+    module._trainer = trainer(step)
     optimizer = GridAdam(module.parameters())
     module.log_dict = module.log = lambda *_, **__: None  # type: ignore[method-assign, assignment]
     for number in (step, step + 1):  # the first one fills what is kept
@@ -160,7 +166,7 @@ def test_waiting_is_noticed(no_waiting: NoWaiting) -> None:
     module, data = default_like()
     loader = on_device(module, data.split("train"))
     module.sized = False
-    module._trainer = SimpleNamespace(world_size=1, global_rank=0, global_step=320)  # type: ignore[assignment]
+    module._trainer = trainer(320)
     with no_waiting, pytest.raises((RuntimeError, NotImplementedError, AssertionError), match="meta|waits"):
         module.training_step(loader.draw(0))
     with no_waiting, pytest.raises(AssertionError, match="waits for"):
