@@ -1,10 +1,42 @@
-"""Sending tensors to accelerators without making the program wait for them."""
+"""Where models compute, and sending tensors there without making the program wait."""
 
 from typing import TYPE_CHECKING
+
+from nerfcomp.errors import SettingsError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+_used = ["cpu"]
+
+
+def use_device(name: str) -> None:
+    """Let models that are read from now on compute on a device.
+
+    Args:
+        name: ``cpu``, ``cuda``, or ``cuda:1`` for the second GPU.
+
+    Raises:
+        SettingsError: There is no such device.
+    """
+    import torch  # slow to import, and only GPUs need it here
+
+    kind, _, number = name.partition(":")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count() if kind == "cuda" else 0}.get(kind, 0)
+    if (number and not number.isdecimal()) or int(number or 0) >= there:
+        raise SettingsError(
+            f"There is no device {name!r}: cpu, cuda and cuda:N are allowed, and torch finds "
+            f"{torch.cuda.device_count()} GPUs (torch {torch.__version__}; a GPU needs a CUDA build of it)."
+        )
+    _used[0] = name
+
+
+def used_device() -> "torch.device":
+    """Where models that are read compute."""
+    import torch
+
+    return torch.device(_used[0])
 
 
 def sent(tensor: "Tensor", device: "torch.device") -> "Tensor":

@@ -6,6 +6,7 @@ from nerfcomp.artifacts.artifact import Artifact, SceneArtifact
 from nerfcomp.artifacts.checkpoint import read_checkpoint
 from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.artifacts.nfc import read_nfc
+from nerfcomp.devices import used_device
 from nerfcomp.limits import MOST_ELEMENTS
 
 
@@ -21,7 +22,8 @@ def read_artifact(path: str | Path, trust: bool = False, max_elements: int = MOS
         ContainerError: A ``.nfc`` file that is missing, damaged or not allowed.
         CheckpointError: A checkpoint that is missing, damaged or of another kind.
     """
-    return read_nfc(path, trust, max_elements) if Path(path).suffix == ".nfc" else read_checkpoint(path)
+    artifact = read_nfc(path, trust, max_elements) if Path(path).suffix == ".nfc" else read_checkpoint(path)
+    return artifact.to(used_device())
 
 
 def read_scene_artifact(path: str | Path, trust: bool = False, max_elements: int = MOST_ELEMENTS) -> SceneArtifact:

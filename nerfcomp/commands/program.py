@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import nerfcomp
 from nerfcomp.commands.ending import sentences
 from nerfcomp.commands.table import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, SECTIONS
+from nerfcomp.devices import use_device
 from nerfcomp.errors import NerfcompError
 from nerfcomp.process import prepare_process
 
@@ -61,7 +62,10 @@ def main(args: Sequence[str] | None = None) -> None:
     function = getattr(importlib.import_module(f"nerfcomp.commands.{module}"), function_name)
     parser = build_parser(function, f"{PROGRAM} {name}")
     values = parser.instantiate_classes(parser.parse_args(positional_first(function, rest)))
-    function(**{key: value for key, value in vars(values).items() if key != "config"})
+    given = {key: value for key, value in vars(values).items() if key not in ("config", "device")}
+    if (device := getattr(values, "device", None)) is not None:
+        use_device(device)
+    function(**given)
 
 
 def find_command(words: Sequence[str]) -> tuple[str, list[str]]:
@@ -139,6 +143,7 @@ def build_parser(function: Callable[..., None], program: str) -> "ArgumentParser
     parts = [part for part in (doc.short_description, doc.long_description) if part]
     parser = ArgumentParser(prog=program, description=" ".join(parts))
     parser.add_argument("--config", action="config", help="Path to a configuration file.")
+    parser.add_argument("--device", type=str, help="Where models compute: cpu (unless said otherwise), cuda or cuda:N.")
     parameters = inspect.signature(function).parameters
     named: set[str | int] = {name for name in parameters if name not in POSITIONAL}
     positional = [name for name in parameters if name in POSITIONAL]
