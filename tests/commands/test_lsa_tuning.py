@@ -75,7 +75,7 @@ def test_the_command_and_the_program_end_with_the_same_bytes(
     (tmp_path / "own.yaml").write_text(CONFIG % values)
     command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(tmp_path / "own.yaml")]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=240, stdin=subprocess.DEVNULL)
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=900, stdin=subprocess.DEVNULL)
     tuned = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     expected = to_bytes(encode_within(tuned, None, {"source": "pair.ckpt", "qp": -18}))
     assert (folder / "bitstream" / f"{folder.name}.nfc").read_bytes() == expected

@@ -50,7 +50,7 @@ def tune(folder: Path, start: Path, repository: Path, devices: int, batch: int) 
     config.write_text(CONFIG % values)
     environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240, stdin=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=900, stdin=subprocess.DEVNULL)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
 
 
