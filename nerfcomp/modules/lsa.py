@@ -22,7 +22,7 @@ from nerfcomp.modules.tuning import StepSettings, tuning_stage
 from nerfcomp.rate_control.allocator import Allocator
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 
-_STAGE = "stage."  # left out of checkpoints, which are those of the field's own stage
+_STAGE = "tuning."  # left out of checkpoints, which are those of the field's own stage
 
 
 class LSAModule(EvaluatedModule):
@@ -34,7 +34,7 @@ class LSAModule(EvaluatedModule):
     quantized already stay as they are.
 
     Attributes:
-        stage: The stage of the field's kind that says what a step is, once there is a field.
+        tuning: The stage of the field's kind that says what a step is, once there is a field.
 
     Args:
         init_from: Checkpoint, ``.tar`` of nerf-pytorch or ``.nfc`` file to compress.
@@ -89,7 +89,7 @@ class LSAModule(EvaluatedModule):
             training_sampler, max_samples, coarse_share, empty_points, empty_weight, empty_margin
         )
         self.qps: dict[str, int] | None = None
-        self.stage: Any = None
+        self.tuning: Any = None
 
     @property
     def field(self) -> nn.Module:
@@ -99,9 +99,9 @@ class LSAModule(EvaluatedModule):
     @property
     def trained(self) -> SceneArtifact:
         """The field with its factors, and the QPs under which it is to be encoded."""
-        if self.stage is None:
+        if self.tuning is None:
             raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
-        found: SceneArtifact = self.stage.trained
+        found: SceneArtifact = self.tuning.trained
         return found.replace(qp=self.qps)
 
     def setup(self, stage: str) -> None:
@@ -110,7 +110,7 @@ class LSAModule(EvaluatedModule):
         A run that is resumed takes the field from its own checkpoint if ``init_from`` is gone.
         """
         self.resumed = False
-        if self.stage is None:
+        if self.tuning is None:
             if self.init_from is None:
                 raise SettingsError("LSA tunes a trained field: name its checkpoint with --model.init_from.")
             if is_there(self.init_from):
@@ -135,8 +135,8 @@ class LSAModule(EvaluatedModule):
         self.qps = start.qp
         for name, parameter in plain_parameters(start.field).items():
             parameter.requires_grad_(self.tune_biases and parameter.dim() <= 1)
-        self.stage = tuning_stage(start, self.settings).train()
-        self.stage.trainer, self.stage.watch = self.trainer, self.watch
+        self.tuning = tuning_stage(start, self.settings).train()
+        self.tuning.trainer, self.tuning.watch = self.trainer, self.watch
 
     def _quantized(self, start: SceneArtifact) -> SceneArtifact:
         """Quantize on rank zero; the others get its weights when they are wrapped, and its QPs here."""
@@ -156,7 +156,7 @@ class LSAModule(EvaluatedModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over QPs, box and distances, and the field where there is none yet."""
         super().on_load_checkpoint(checkpoint)
-        if self.stage is None:
+        if self.tuning is None:
             self._take(of_scene(rebuild(checkpoint[DESCRIPTION_KEY]), "LSA goes on with"), begins=False)
         known = SceneInfo.from_json(checkpoint[DESCRIPTION_KEY]["scene"])
         self._data.follow(known)
@@ -165,7 +165,7 @@ class LSAModule(EvaluatedModule):
 
     def make_optimizer(self) -> Optimizer:
         """Factors at the full rate, biases at their own."""
-        if self.stage is None and self.init_from is not None:
+        if self.tuning is None and self.init_from is not None:
             self._start_from(self.init_from, begins=True)  # which says that the file is missing
         biases = {parameter for parameter in plain_parameters(self.field).values() if parameter.requires_grad}
         optimizer = self.optimizer(p for p in self.parameters() if p.requires_grad and p not in biases)
@@ -178,7 +178,7 @@ class LSAModule(EvaluatedModule):
         """Find out where the quantized field is empty; a resumed run knows."""
         if not self.resumed:
             self.trained.prepare()
-            self.stage.prepare_tuning()
+            self.tuning.prepare_tuning()
 
     def on_validation_epoch_start(self) -> None:
         """Find out what is empty, so that pictures take seconds."""
@@ -190,7 +190,7 @@ class LSAModule(EvaluatedModule):
 
     def step(self, batch: Any) -> dict[str, Tensor]:
         """Named losses of one batch, with the figures that callbacks show."""
-        found: dict[str, Tensor] = self.stage.step(batch)
+        found: dict[str, Tensor] = self.tuning.step(batch)
         return found
 
     def training_step(self, batch: Any) -> dict[str, Tensor]:

@@ -153,7 +153,7 @@ def test_samples_of_tuning_lie_where_the_networks_have_something(pair: Path, tmp
     sampler = OccupancySampler(resolution=8, n_steps=16)
     module = LSAModule(str(pair), qp=-16, uniform=True, training_sampler=sampler)
     tune(module, tmp_path, steps=2)
-    assert torch.equal(sampler.occupied, module.stage.sampler.occupied[:1])
+    assert torch.equal(sampler.occupied, module.tuning.sampler.occupied[:1])
     with pytest.raises(ValueError, match="resolution 8"):
         tune(LSAModule(str(pair), uniform=True, training_sampler=OccupancySampler(resolution=16)), tmp_path, 1)
 
