@@ -1,16 +1,24 @@
 """Meshes of fields."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.callbacks.media import Picture, normal_picture, to_map, to_picture, write_mp4
+from nerfcomp.evaluation.mesh_views import mesh_view
 from nerfcomp.evaluation.report import format_table
 from nerfcomp.exchange.mesh import MeshOptions, field_mesh, write_mesh
 from nerfcomp.files import new_file, refuse_overwrite
+from nerfcomp.geometry.cameras import Camera, select_views
+from nerfcomp.geometry.meshes import Mesh, moved
 from nerfcomp.readers import SceneReader
+from nerfcomp.readers.video_paths import along, orbit
 
 logger = logging.getLogger("compress")
 
@@ -23,6 +31,8 @@ def mesh(
     parts: Literal["largest", "all"] = "largest",
     reader: SceneReader | None = None,
     world: bool = True,
+    film: Path | None = None,
+    frames: int = 60,
     force: bool = False,
 ) -> None:
     """Write the surface of a field as a coloured mesh: .glb, .ply or .obj.
@@ -36,9 +46,13 @@ def mesh(
         parts: Keep the connected part of the largest area only, or all of them.
         reader: The scene, whose masks cut away what they show to be empty.
         world: Write lengths of the world that the scene came from (millimetres for DTU) where it is known.
-        force: Overwrite ``out``.
+        film: A .mp4 to write, too: normals of the mesh beside those of the field while the camera goes around.
+        frames: Pictures of the film.
+        force: Overwrite ``out`` and ``film``.
     """
-    refuse_overwrite(out, force)
+    for path in (out, film):
+        if path is not None:
+            refuse_overwrite(path, force)
     trained = of_kind(read_artifact(input), RadianceFieldArtifact, "Meshes are made of")
     scene = None if reader is None else reader.read("train")
     found = field_mesh(trained, MeshOptions(resolution, level, parts, world), scene)
@@ -46,3 +60,28 @@ def mesh(
         write_mesh(found, temporary)
     rows = [[str(out), len(found.vertices), len(found.faces), out.stat().st_size]]
     logger.info(format_table(["mesh", "vertices", "faces", "bytes"], rows))
+    if film is not None:
+        camera = turntable(trained, frames) if reader is None else reader.path("turntable", frames)
+        matrix = trained.scene.to_world if world else None
+        marched = (
+            found if matrix is None else moved(found, np.linalg.inv(np.reshape(matrix, (4, 4))).astype(np.float64))
+        )
+        write_mp4(film, normal_pictures(trained, marched, camera), fps=24)
+
+
+def turntable(trained: RadianceFieldArtifact, frames: int) -> Camera:
+    """Views around the middle of the scene's box, z up."""
+    camera = trained.scene.camera
+    return along(camera, orbit(camera.c2w, trained.field.aabb.mean(0).cpu(), "turntable", frames))
+
+
+def normal_pictures(trained: RadianceFieldArtifact, mesh: Mesh, camera: Camera) -> Iterator[Picture]:
+    """(H, 2 W, 3) normals of a mesh, and of the field where it knows them (else its colours), view by view."""
+    size = camera.height, camera.width
+    with trained.evaluating():
+        for view in range(len(camera.c2w)):
+            drawn, shown = trained.draw(select_views(camera, [view])), mesh_view(mesh, camera, view)
+            opacity, field = to_map(drawn.opacity, *size), to_picture(drawn.rgb, *size)
+            if drawn.normals is not None:
+                field = normal_picture(drawn.normals.cpu().numpy().reshape(*size, 3), opacity)
+            yield np.concatenate([normal_picture(shown.normals, shown.shown.astype(np.float32)), field], 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.commands.mesh import normal_pictures, turntable
 from nerfcomp.commands.program import main
 from nerfcomp.errors import NerfcompError
 from nerfcomp.exchange.mesh import MeshOptions, field_mesh, masked, read_mesh, write_mesh
@@ -104,3 +105,14 @@ def test_the_command_reads_any_file(repository: Path, tmp_path: Path) -> None:
         main(["mesh", str(source), "--out", str(out)])
     with pytest.raises(NerfcompError, match="none of them"):
         main(["mesh", str(source), "--out", str(tmp_path / "a.stl"), "--resolution", "16", "--level", "0.2"])
+
+
+def test_a_film_shows_the_mesh_beside_the_field(ball: RadianceFieldArtifact) -> None:
+    scene = ball.scene.scaled(0.5)
+    mesh = field_mesh(ball, MeshOptions(24, level=50.0))
+    camera = turntable(ball.replace(scene=scene), 3)
+    pictures = list(normal_pictures(ball, mesh, camera))
+    assert len(pictures) == 3 and all(picture.shape == (20, 40, 3) for picture in pictures)
+    for picture in pictures:
+        mesh_side, field_side = ((picture[:, half : half + 20] != 255).any(-1) for half in (0, 20))
+        assert mesh_side.sum() > 20 and (mesh_side & field_side).sum() > 0.7 * mesh_side.sum()
