@@ -151,7 +151,8 @@ def measured(name: str, truth: Array, arguments: argparse.Namespace) -> Row:
         ours = compress_volume(options, Path(folder) / "v.nfc")
     others = [best_within(codec, truth, max(most, ours["bytes"])) for codec in (sperr, sz3, zfp)]
     shape = "x".join(map(str, truth.shape))
-    lead = ours["psnr"] - np.nanmax([-math.inf, *others])
+    best = max([psnr for psnr in others if not math.isnan(psnr)], default=-math.inf)
+    lead = 0.0 if best == ours["psnr"] else ours["psnr"] - best
     return Row(
         name,
         shape,
