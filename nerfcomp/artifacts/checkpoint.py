@@ -24,6 +24,7 @@ from nerfcomp.readers.torch_file import load_torch_file
 
 DESCRIPTION_KEY = "trained"
 _FIELD, _SCALE_KEY = "field.", ".parametrizations.weight.0.scale"  # of files that do not describe their hooks
+_ADVICE = "It is not a readable checkpoint, and nothing else is ever loaded. Take one that `python train.py fit` wrote."
 _SLACK = 2**20  # bytes; files of torch are not compressed
 _LIGHTNING_VERSION = "2.6.0"  # format that the keys below follow; Lightning migrates older ones
 
@@ -42,9 +43,7 @@ def load_file(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"There is no checkpoint at {path}. Train one with `python train.py fit` or mend the path."
         )
-    content = load_torch_file(
-        path, "checkpoint", 2 * path.stat().st_size + _SLACK, "Take one that `python train.py fit` wrote."
-    )
+    content = load_torch_file(path, "checkpoint", 2 * path.stat().st_size + _SLACK, _ADVICE)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; a checkpoint is a dictionary.")
     return content
