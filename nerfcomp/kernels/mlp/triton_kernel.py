@@ -15,7 +15,7 @@ from nerfcomp.kernels.mlp.torch_kernel import mlp_torch
 from nerfcomp.kernels.triton_setup import block_size, ceil_div, jit, launch, power_of_two, tl
 
 _BLOCK = 128
-_BLOCK_BACKWARD = 64
+_BLOCK_BACKWARD = 32  # 64 would need more shared memory than consumer GPUs have
 _PROGRAMS = 264  # two for each multiprocessor of the largest GPUs
 _LEAST = 16  # side of the smallest product
 
