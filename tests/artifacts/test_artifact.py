@@ -97,7 +97,7 @@ def test_sensitivities_of_a_decoded_file_come_from_many_views(seen_from_everywhe
 
 
 def test_poses_of_vast_scenes_keep_their_digits(trained: RadianceFieldArtifact) -> None:
-    far = tuple((*(0.0,) * 11, 1e6 + view) for view in range(3))
+    far = tuple((1.0, 0.0, 0.0, 1e6 + view, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0) for view in range(3))
     container = encode_artifact(
         trained.replace(scene=trained.scene._replace(poses=far)), uniform_allocation(trained, -20)
     )

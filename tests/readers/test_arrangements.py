@@ -71,7 +71,7 @@ def test_every_ray_of_a_photograph_ends_in_the_room() -> None:
     rgb = scene.images[..., :3].float() / 255
     dark = (rgb.mean(-1) < 0.25).float().mean()
     assert (
-        0.02 < float(dark) < 0.5
+        0.01 < float(dark) < 0.5
         and float(rgb.amax(-1).min()) > 0.02
         and float((rgb.mean(-1) > 0.97).float().mean()) < 0.1
     )

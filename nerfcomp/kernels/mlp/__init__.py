@@ -19,6 +19,7 @@ _HIDDEN_LAYERS = (1, 2)
 def fusible(matrices: Sequence[Tensor]) -> bool:
     """Whether the fused kernel has this shape: one or two hidden layers of 16 to 128, up to 64 inputs and outputs.
 
+    >>> import torch
     >>> fusible([torch.zeros(64, 32), torch.zeros(16, 64)]), fusible([torch.zeros(256, 32), torch.zeros(3, 256)])
     (True, False)
     """
@@ -41,6 +42,7 @@ def mlp(x: Tensor, matrices: Sequence[Tensor], backend: Backend = "auto") -> Ten
     Raises:
         ValueError: A backend that cannot take these tensors.
 
+    >>> import torch
     >>> mlp(torch.tensor([[1.0, -2.0]]), [torch.eye(2), torch.tensor([[3.0, 5.0]])]).tolist()
     [[3.0]]
     """
