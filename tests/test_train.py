@@ -35,7 +35,7 @@ def test_help_names_every_subcommand_and_loads_nothing(args: list[str]) -> None:
 
 def test_help_on_a_subcommand_names_options_and_classes_and_loads_nothing() -> None:
     result = in_process(LOADED, "fit", "--help")
-    wanted = ("--ckpt_path", "--data.reader.root", "--full_help")
+    wanted: tuple[str, ...] = ("--ckpt_path", "--data.reader.root", "--full_help")
     wanted += ("RadianceFieldModule", "LSAModule", "RayDataModule", "TransformsReader", "NGPField", "OccupancySampler")
     wanted += ("BinaryMask", "PruningRounds", "VolumeDataModule", "LatentGridVolume")
     assert [name for name in wanted if f"  {name} " not in result.stdout] == []

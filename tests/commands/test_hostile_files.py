@@ -71,7 +71,7 @@ def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{"name": "../x"}, {"name": "/tmp/x"}, {"version": "../../x"}])
 def test_runs_stay_in_their_folder(options: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="would not lie in"):
-        RunLogger(save_dir=str(tmp_path), **options)  # type: ignore[arg-type]
+        RunLogger(save_dir=str(tmp_path), **options)
 
 
 def test_hyper_parameters_are_plain(tmp_path: Path) -> None:

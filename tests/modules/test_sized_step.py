@@ -54,7 +54,7 @@ class Losses(Callback):
 def losses(backend: Chosen, folder: Path) -> list[tuple[float, float]]:
     """Loss and number of rays of twenty steps."""
     module, data = default_like()
-    callback = Losses()  # type: ignore[no-untyped-call]
+    callback = Losses()
     with prefer_backend(backend):
         quiet_fit(module, data, folder, 20, callbacks=[callback])
     return callback.kept
@@ -80,7 +80,7 @@ class NoWaiting(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls = 0
         self.sending = False
 
