@@ -53,7 +53,10 @@ def test_table_of_a_nerf(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert float(rows[2]["coded_ratio"]) > float(rows[1]["plain_ratio"]) > 3.6
     assert 1 < float(rows[2]["entropy"]) < 4  # of 4 bits
     layers = [read_nfc(out / f"{stage}.nfc").field.get_submodule("model.rgb_linear") for stage in STAGES]
-    assert [int(layer.state_dict()["weight"].abs().max()) for layer in layers] == [7, 7]  # both have the bits that were trained
+    assert [int(layer.state_dict()["weight"].abs().max()) for layer in layers] == [
+        7,
+        7,
+    ]  # both have the bits that were trained
     assert json.loads((out / "int8.json").read_text())["processor"]
     assert Image.open(out / "int8.png").size == (3 * 8, 2 * 8)
     decoded = of_scene(read_nfc(out / "calibrated.nfc"), "test")
