@@ -116,11 +116,8 @@ class VideoRender(Callback):
             discard(leftover)
 
     def depth_pictures(self, film: "Film") -> Iterator[Picture]:
-        """Coloured depth with one scale for the whole film."""
-        ranges = [limits for frame in film.frames() if (limits := depth_range(frame.depth, frame.opacity)) is not None]
-        limits = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
-        for frame in film.frames():
-            yield depth_picture(frame.depth, frame.opacity, limits)
+        """What the film of the depth shows."""
+        return film.depth_pictures()
 
 
 class MovieRender(VideoRender):
@@ -186,6 +183,13 @@ class Film:
         """All frames in order; renders those that another process kept where this one cannot see them."""
         for index in range(len(self.camera.c2w)):
             yield self._load(index) or self.render(index)
+
+    def depth_pictures(self) -> Iterator[Picture]:
+        """Coloured depth with one scale for the whole film."""
+        ranges = [limits for frame in self.frames() if (limits := depth_range(frame.depth, frame.opacity)) is not None]
+        limits = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+        for frame in self.frames():
+            yield depth_picture(frame.depth, frame.opacity, limits)
 
     def _load(self, index: int) -> Frame | None:
         return self.store.load(index, self.camera.height, self.camera.width)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.reading import read_scene_artifact
-from nerfcomp.callbacks.media import Map, Picture, depth_picture, depth_range, mean_depth, write_mp4
+from nerfcomp.callbacks.media import Map, Picture, mean_depth, write_mp4
 from nerfcomp.callbacks.shards import Frame, FrameStore, discard
 from nerfcomp.callbacks.video import Film
 from nerfcomp.errors import NerfcompError
@@ -142,11 +141,7 @@ def write_films(film: Film, out: Path, fps: float, depth: bool, opacity: bool, f
     rate = max(1, round(fps))
     pictures: list[tuple[Path, Iterator[Picture]]] = [(out, (frame.rgb for frame in film.frames()))]
     if depth:
-        ranges = [limits for frame in film.frames() if (limits := depth_range(frame.depth, frame.opacity)) is not None]
-        ends = list(chain(*ranges))
-        limits = (min(ends), max(ends)) if ends else None
-        shown = (depth_picture(frame.depth, frame.opacity, limits) for frame in film.frames())
-        pictures.append((named(out, "depth"), shown))
+        pictures.append((named(out, "depth"), film.depth_pictures()))
     if opacity:
         pictures.append((named(out, "opacity"), (grey(frame) for frame in film.frames())))
     for target, frames in pictures:

@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from nerfcomp.geometry.cameras import resized
-from nerfcomp.readers.alignment import focus_point
+from nerfcomp.geometry.checks import LARGEST
+from nerfcomp.readers.alignment import check_pose, focus_point
 from nerfcomp.readers.camera_path import path_content
 from nerfcomp.readers.video_paths import through
 from nerfcomp.viewer.session import Request, Viewer
@@ -248,8 +249,7 @@ def parse_pose(values: Any) -> Tensor:
     """
     if not isinstance(values, list) or len(values) != 12:
         raise ValueError("a pose has twelve numbers")
-    pose = torch.tensor(values, dtype=torch.float64).reshape(3, 4)
-    if not bool(pose.isfinite().all()) or float(pose.abs().max()) > 1e6 or float(torch.linalg.det(pose[:, :3])) < 0.5:
-        raise ValueError("a pose turns and moves a camera, and nothing else")
-    u, _, vh = torch.linalg.svd(pose[:, :3])
-    return torch.cat([u @ vh, pose[:, 3:]], 1).float()
+    pose = check_pose(torch.tensor(values, dtype=torch.float64).reshape(3, 4), "a request")
+    if float(pose.abs().max()) > LARGEST:
+        raise ValueError(f"the pose stands farther out than {LARGEST:g}")
+    return pose.float()
