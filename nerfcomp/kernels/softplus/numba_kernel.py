@@ -23,17 +23,23 @@ _L3, _L5, _L7, _L9, _L11 = (np.float32(2 / power) for power in (3, 5, 7, 9, 11))
 
 
 @fast_kernel
+def _decay(x: Scalar, beta: Scalar) -> Scalar:
+    """``exp(-beta |x|)``."""
+    size = min(abs(x) * beta, _LARGEST) * _PART
+    e = _ONE - size + size * size * (_C2 + size * (_C3 + size * _C4))
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    return e * e
+
+
+@fast_kernel
 def _values(x: Array, beta: Scalar, inverse: Scalar, out: Array) -> None:
     """Softplus of a block."""
     for i in range(len(x)):
-        size = min(abs(x[i]) * beta, _LARGEST) * _PART
-        e = _ONE - size + size * size * (_C2 + size * (_C3 + size * _C4))
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
+        e = _decay(x[i], beta)
         z = e / (_TWO + e)
         w = z * z
         log = z * (_TWO + w * (_L3 + w * (_L5 + w * (_L7 + w * (_L9 + w * _L11)))))
@@ -44,14 +50,7 @@ def _values(x: Array, beta: Scalar, inverse: Scalar, out: Array) -> None:
 def _slopes(x: Array, beta: Scalar, grad: Array, out: Array) -> None:
     """``grad`` times the logistic function of ``beta x``, for a block."""
     for i in range(len(x)):
-        size = min(abs(x[i]) * beta, _LARGEST) * _PART
-        e = _ONE - size + size * size * (_C2 + size * (_C3 + size * _C4))
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
+        e = _decay(x[i], beta)
         far = _ONE / (_ONE + e)
         out[i] = grad[i] * (far if x[i] > np.float32(0.0) else e * far)
 
