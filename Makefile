@@ -25,9 +25,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PY) -c "import torch, lightning, numba, nncodec.nnc_core, nerfcomp"
 	touch $@
 
-# two processes with one thread each; all tests of a file in one of them, as they share what they have trained
+# two processes with one thread each; all tests of a file in one of them, as they share what they have trained; in their
+# order, as files of few tests are often the longest and would come last
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # what trains nothing and starts no processes: for use while working
 quick: $(STAMP)
