@@ -11,6 +11,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from nerfcomp.datamodules.rays import RayDataModule
+from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera, make_camera
 from nerfcomp.geometry.paths import spherical_path
 from nerfcomp.geometry.rays import RayBatch, Rays, image_rays
@@ -58,6 +59,13 @@ class UnvalidatedReader(TinyReader):
     def read(self, split: Split) -> Scene:
         assert split != "val"
         return super().read(split)
+
+
+class UnreadableReader(TinyReader):
+    """A scene whose images are gone."""
+
+    def read(self, split: Split) -> Scene:
+        raise SceneError("no image tiny.png. Restore it.")
 
 
 class TinyView(NamedTuple):

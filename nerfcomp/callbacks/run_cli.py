@@ -10,14 +10,13 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from nerfcomp.artifacts.checkpoint import load_file
-from nerfcomp.artifacts.runs import find_checkpoint
+from nerfcomp.artifacts.runs import CHOICES, chosen_checkpoint, find_checkpoint
 from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.run_folder import RunLogger
 from nerfcomp.errors import CheckpointError, SettingsError
 
 logger = logging.getLogger(__name__)
 _MEASURED = ("validate", "test")  # subcommands that say how good weights are
-_CHOSEN_BY_LIGHTNING = ("last", "best", "hpc")
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")  # any scheme of fsspec, chained ones too
 
 
@@ -62,8 +61,11 @@ class RunCLI(LightningCLI):
                 f"{self.config.subcommand} measures trained weights, and only --ckpt_path says which. Give it a "
                 "checkpoint, the folder of a run, or the name of a finished one."
             )
-        if checkpoint is None or checkpoint in _CHOSEN_BY_LIGHTNING:
+        if checkpoint is None:
             return
+        if checkpoint in CHOICES:
+            checkpoint = chosen_checkpoint(checkpoint, _folder_of_runs(options.trainer.get("logger")))
+            logger.info("--ckpt_path %s: taking %s", options.ckpt_path, checkpoint)
         if _REMOTE.match(str(checkpoint)):
             raise CheckpointError(f"{checkpoint} is remote; only files of this machine are read. Download it first.")
         options.ckpt_path = str(find_checkpoint(checkpoint))
@@ -75,6 +77,18 @@ class RunCLI(LightningCLI):
                 " ".join(ignored),
             )
         load_file(options.ckpt_path)
+
+    def before_fit(self) -> None:
+        """Read the scene before the run gets a folder."""
+        self.datamodule.setup("fit")
+
+    def before_validate(self) -> None:
+        """Read the scene before the run gets a folder."""
+        self.datamodule.setup("validate")
+
+    def before_test(self) -> None:
+        """Read the scene before the run gets a folder."""
+        self.datamodule.setup("test")
 
     def before_instantiate_classes(self) -> None:
         """Let ``--trainer.enable_progress_bar false`` win over our bar; Lightning would refuse the two together."""
@@ -91,3 +105,15 @@ class RunCLI(LightningCLI):
         for run_logger in self.trainer.loggers:
             if isinstance(run_logger, RunLogger):
                 run_logger.continue_from(checkpoint)
+
+
+def _folder_of_runs(loggers: Any) -> Path | None:
+    """Folder of all versions of the run that a configuration names."""
+    for described in loggers if isinstance(loggers, list) else [loggers]:
+        path = getattr(described, "class_path", None)
+        if isinstance(path, str) and path.rpartition(".")[2] == RunLogger.__name__:
+            values = described.get("init_args") or {}
+            return Path(
+                RunLogger(**{key: values[key] for key in ("name", "save_dir", "scene") if key in values}).root_dir
+            )
+    return None

@@ -4,6 +4,8 @@ import itertools
 import json
 import logging
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ from lightning.pytorch.utilities import rank_zero_only
 from nerfcomp.files import atomic_write, claim_folder
 
 logger = logging.getLogger(__name__)
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether a file or folder of a run is written before the first step."""
+    return path.is_dir() or path.name in ("config.yaml", "hparams.yaml") or path.name.startswith("events.out.tfevents")
 
 
 class RunLogger(TensorBoardLogger):
@@ -40,15 +47,39 @@ class RunLogger(TensorBoardLogger):
             raise ValueError(f"A run called {name!r}, version {version}, would not lie in {save_dir}; leave out '..'.")
         super().__init__(save_dir=save_dir, name=name, version=version, default_hp_metric=False)
         self._chosen = version is not None
-        self._claimed = False
+        self._claimed = self._new = self._used = False
 
     @property
     def experiment(self) -> Any:
         """The writer of TensorBoard files; the first to ask claims the folder of a new run."""
         if self._first_process() and not (self._chosen or self._claimed):
             name, first = "version_{}".format, int(self.version)
-            self._version, self._claimed = claim_folder(Path(self.root_dir), name, first), True
+            self._version = claim_folder(Path(self.root_dir), name, first)
+            self._claimed = self._new = True
         return super().experiment
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write figures; a run with some has begun."""
+        self._used = self._used or bool(metrics)
+        super().log_metrics(metrics, step)
+
+    def finalize(self, status: str) -> None:
+        """Close the files; a new run that failed before it had anything to say leaves no folder."""
+        super().finalize(status)
+        if status == "failed" and self._new and not self._used and self._first_process():
+            self._discard(Path(self.log_dir))
+
+    @staticmethod
+    def _discard(folder: Path) -> None:
+        """Remove a folder that holds nothing but how the run began, and folders above it that are empty then."""
+        found = list(folder.iterdir()) if folder.is_dir() else []
+        if any(path.is_dir() and any(path.iterdir()) or not _is_beginning(path) for path in found):
+            return
+        for path in found:
+            path.rmdir() if path.is_dir() else path.unlink()
+        with suppress(OSError):  # others may write there, or it is not empty
+            for empty in (folder, *list(folder.parents)[:2]):
+                empty.rmdir()
 
     def save(self) -> None:
         """Write what is logged; of hyper-parameters plain values alone, so that any YAML reader takes the file."""

@@ -105,3 +105,23 @@ def test_checkpoints_by_folder_and_by_sentence(tmp_path: Path, config: Path) -> 
 def test_nothing_untrained_is_measured(config: Path, subcommand: str) -> None:
     with pytest.raises(SettingsError, match="--ckpt_path"):
         main([subcommand, "--config", str(config), *SHORT])
+
+
+def test_last_and_best_resume_what_they_say_or_refuse(tmp_path: Path, config: Path) -> None:
+    fit = ["fit", "--config", str(config), *SHORT, "--trainer.callbacks+=RunCheckpoint"]
+    for choice in ("last", "best"):
+        with pytest.raises(CheckpointError, match=f"No version of .*tiny has a checkpoint called '{choice}'"):
+            main([*fit, "--ckpt_path", choice])
+    assert not (tmp_path / "runs").exists()
+    for _ in range(2):
+        main(fit)
+    cli = main([*fit, "--trainer.max_steps=3", "--ckpt_path", "last"])
+    assert cli.trainer.global_step == 3 and cli.config.fit.ckpt_path.endswith("tiny/version_1/checkpoints/last.ckpt")
+    with pytest.raises(CheckpointError, match="configs/parts/best.yaml"):
+        main([*fit, "--ckpt_path", "best"])
+    folder = tmp_path / "runs" / "tiny" / "version_0" / "checkpoints"
+    (folder / "last.ckpt").rename(folder / "best-v1.ckpt")
+    cli = main([*fit, "--trainer.max_steps=4", "--ckpt_path", "best"])
+    assert cli.trainer.global_step == 4 and cli.config.fit.ckpt_path.endswith("version_0/checkpoints/best-v1.ckpt")
+    with pytest.raises(CheckpointError, match="needs a RunLogger"):
+        main([*fit, "--trainer.logger=false", "--ckpt_path", "last"])

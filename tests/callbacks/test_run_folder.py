@@ -4,8 +4,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ProgressBar
 
+from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.callbacks import RunLogger
 from tests.callbacks.tiny_cli import main
+from tests.tiny import TinyReader
 
 SHORT = ["--trainer.max_steps=2", "--trainer.limit_val_batches=0", "--trainer.callbacks=[]", "--model.record=null"]
 
@@ -84,3 +86,46 @@ def test_progress_bar_can_be_switched_off(config: Path) -> None:
 
     assert bars() == 1
     assert bars("--trainer.enable_progress_bar=false") == 0
+
+
+@pytest.mark.parametrize("options", [["--data.reader=UnreadableReader"], ["--model.lr=-1"]])
+def test_a_start_that_fails_leaves_no_folder(
+    options: list[str], tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError):
+        main(["fit", "--config", str(config), *SHORT, *options])
+    assert names(tmp_path) == ["tiny.yaml"]
+
+
+def test_the_folder_appears_after_the_scene_has_been_read(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, found = TinyReader.read, []
+    monkeypatch.setattr(
+        TinyReader, "read", lambda self, split: (found.append((tmp_path / "runs").exists()), read(self, split))[1]
+    )
+    main(["fit", "--config", str(config), *SHORT])
+    assert found and not any(found) and (tmp_path / "runs" / "tiny" / "version_0").is_dir()
+
+
+def test_a_run_that_has_logged_something_keeps_its_folder_when_it_fails(tmp_path: Path) -> None:
+    kept, gone = RunLogger("kept", str(tmp_path / "runs")), RunLogger("gone", str(tmp_path / "runs"))
+    for logger in (kept, gone):
+        assert logger.experiment and Path(logger.log_dir).is_dir()
+    kept.log_metrics({"loss": 1.0}, 0)
+    mine = RunLogger("mine", str(tmp_path / "runs"))
+    assert mine.experiment
+    (Path(mine.log_dir) / "notes.txt").write_text("of a person")
+    for logger in (kept, gone, mine):
+        logger.finalize("failed")
+    assert names(tmp_path / "runs") == ["kept", "mine"]
+
+
+def test_latest_is_a_link_to_the_run_that_has_finished_last(tmp_path: Path, config: Path) -> None:
+    for _ in range(2):
+        main(["fit", "--config", str(config), *SHORT, "--trainer.callbacks+=RunCheckpoint"])
+    link = tmp_path / "runs" / "latest"
+    assert link.is_symlink() and link.readlink() == Path("tiny/version_1")
+    assert find_checkpoint("latest", tmp_path / "runs") == link / "checkpoints" / "last.ckpt"
+    assert find_checkpoint(link).resolve() == tmp_path / "runs" / "tiny" / "version_1" / "checkpoints" / "last.ckpt"

@@ -13,7 +13,7 @@ import nerfcomp
 from nerfcomp import callbacks  # noqa: F401  short names
 from nerfcomp.callbacks import RunCLI, RunFolder
 from nerfcomp.datamodules import RayDataModule
-from tests.tiny import TinyModule, TinyReader  # noqa: F401  short names
+from tests.tiny import TinyModule, TinyReader, UnreadableReader  # noqa: F401  short names
 
 CONFIG = """
 trainer:
