@@ -51,3 +51,10 @@ def test_settings_of_a_configuration_with_all_that_it_includes() -> None:
     assert sampler["class_path"] == "OccupancySampler" and sampler["init_args"]["coarse_until"] == 3500
     assert sampler["init_args"]["n_steps"] == 256
     assert settings["trainer"]["callbacks"] == ["RunProgressBar", "Throughput", "RunCheckpoint", "ImageLogger"]
+
+
+@pytest.mark.parametrize("path", [ROOT / "default.yaml", *(ROOT / "ngp").glob("*.yaml")], ids=lambda path: path.stem)
+def test_every_ngp_run_leaves_pictures_a_film_and_a_file(path: Path) -> None:
+    callbacks = merged(path)["trainer"]["callbacks"]
+    names = {entry if isinstance(entry, str) else entry["class_path"] for entry in callbacks}
+    assert {"ImageLogger", "VideoRender", "BitstreamExport", "RunCheckpoint"} <= names

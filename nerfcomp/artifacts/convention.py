@@ -60,8 +60,7 @@ def continued(scene: Scene, known: SceneInfo) -> Scene:
     Raises:
         SceneError: See `as_trained`; or most cameras do not see the box of the field.
     """
-    found = as_trained(scene, known)
-    seeing = int(_sees_box(found).sum())
+    found, seeing = as_trained(scene, known), views_into_box(scene, known)
     if 2 * seeing < len(scene.names):
         low, high = ([round(value, 3) for value in corner] for corner in known.aabb)
         raise SceneError(
@@ -70,6 +69,11 @@ def continued(scene: Scene, known: SceneInfo) -> Scene:
             "training. Give the reader of its training, or start without init_from."
         )
     return found
+
+
+def views_into_box(scene: Scene, known: SceneInfo) -> int:
+    """How many views look into the box of a field, between the distances of its training."""
+    return int(_sees_box(as_trained(scene, known)).sum())
 
 
 def _sees_box(scene: Scene) -> Tensor:

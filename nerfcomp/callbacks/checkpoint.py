@@ -43,8 +43,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class RunCheckpoint(ModelCheckpoint):
     """Keep ``checkpoints/last.ckpt`` fresh, so that a killed run loses little and resumes to the same step count.
 
-    The last step of a run is saved after all other callbacks are through with it. Killed in a final export or video, a
-    run thus resumes a little earlier and does them again, while a finished run has nothing left to do.
+    The last step of a run is saved before films and exports, which may take long or fail, and once more after them.
+    Killed in between, a run resumes at its end and does what was left of them.
 
     Ctrl-C and SIGTERM let a step end and save it, so that a resumed run is the undisturbed one; a second Ctrl-C ends
     the run at once, with the checkpoint before. A step that fails is never saved: half of it may have been done.
@@ -65,7 +65,7 @@ class RunCheckpoint(ModelCheckpoint):
         )
         self._by_time = interval is not None
         self._told: signal.Signals | None = None
-        self._inside = self._saved = False
+        self._inside = self._saved = self._early = False
         self._before: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -79,7 +79,7 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Delete what was half written when this run was killed before."""
         super().on_train_start(trainer, pl_module)
-        self._told, self._inside, self._saved = None, False, False
+        self._told, self._inside, self._saved, self._early = None, False, False, False
         self._listen(trainer.world_size == 1)
         if trainer.is_global_zero and self.dirpath is not None:
             for leftover in Path(self.dirpath).glob(f".{self.CHECKPOINT_NAME_LAST}-*{self.FILE_EXTENSION}"):
@@ -94,6 +94,9 @@ class RunCheckpoint(ModelCheckpoint):
         told = self._told or (signal.SIGTERM if trainer.received_sigterm else None)
         if last:
             self._listen(False)  # what comes now is repeated by a resumed run
+            if not self._should_skip_saving_checkpoint(trainer):
+                self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+                self._early = True
         if told and trainer.world_size == 1:
             if not last and not self._should_skip_saving_checkpoint(trainer):
                 self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
@@ -105,6 +108,8 @@ class RunCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of the run, which is found by its name from now on."""
         self._listen(False)
+        if self._early:  # others may have changed what is saved of the last step
+            self._last_global_step_saved = -1
         if not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
         if trainer.is_global_zero and self._last.is_file():

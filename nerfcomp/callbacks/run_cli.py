@@ -12,7 +12,8 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from nerfcomp.artifacts.checkpoint import load_file
 from nerfcomp.artifacts.runs import CHOICES, chosen_checkpoint, find_checkpoint
 from nerfcomp.callbacks.progress import RunProgressBar
-from nerfcomp.callbacks.run_folder import RunLogger
+from nerfcomp.callbacks.run_end import end_run
+from nerfcomp.callbacks.run_folder import CONFIG, RunLogger
 from nerfcomp.errors import CheckpointError, SettingsError
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,10 @@ class RunCLI(LightningCLI):
     def before_fit(self) -> None:
         """Read the scene before the run gets a folder."""
         self.datamodule.setup("fit")
+
+    def after_fit(self) -> None:
+        """Measure the end of the run and say where everything is."""
+        end_run(self.trainer, f"{CONFIG}.yaml")
 
     def before_validate(self) -> None:
         """Read the scene before the run gets a folder."""

@@ -15,9 +15,27 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
+from nerfcomp.callbacks.board_names import board_names
 from nerfcomp.files import atomic_write, claim_folder
 
 logger = logging.getLogger(__name__)
+_PLAIN = (bool, int, float, str)
+_COMPARED = ("bytes/nfc", "loss/train", "psnr/decoded", "psnr/test", "psnr/val", "ssim/val")
+_SHOWN = ("seed_everything", "model", "data", "optimizer")  # settings that make the difference between runs
+CONFIG = "config"  # name of the file with the settings of a run
+
+
+def flattened(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested lists and dicts as one dict with dotted names.
+
+    >>> flattened({"a": {"b": 1}, "c": [2, {"d": 3}], "e": []})
+    {'a.b': 1, 'c.0': 2, 'c.1.d': 3, 'e': []}
+    """
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    found: dict[str, Any] = {}
+    for name, part in parts:
+        found |= flattened(part, f"{prefix}.{name}" if prefix else str(name))
+    return found if found else {prefix: value}
 
 
 def _is_beginning(path: Path) -> bool:
@@ -59,9 +77,21 @@ class RunLogger(TensorBoardLogger):
         return super().experiment
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write figures; a run with some has begun."""
+        """Write figures under the names of `board_names`; a run with some has begun."""
         self._used = self._used or bool(metrics)
-        super().log_metrics(metrics, step)
+        super().log_metrics(board_names(metrics), step)
+
+    def log_settings(self, settings: Mapping[str, Any]) -> None:
+        """Fill TensorBoard's table of settings, beside the figures that runs are compared by."""
+        from torch.utils.tensorboard.summary import hparams
+
+        if not self._first_process():
+            return
+        self.hparams.update(settings)
+        flat = {key: value if isinstance(value, _PLAIN) else str(value) for key, value in flattened(settings).items()}
+        writer = self.experiment._get_file_writer()
+        for summary in hparams(flat, dict.fromkeys(_COMPARED, 0.0)):
+            writer.add_summary(summary)
 
     def finalize(self, status: str) -> None:
         """Close the files; a new run that failed before it had anything to say leaves no folder."""
@@ -118,13 +148,20 @@ class RunFolder(SaveConfigCallback):
         log_dir = trainer.log_dir  # all processes must ask
         if trainer.is_global_zero and trainer.loggers and log_dir is not None and not self.already_saved:
             folder, training = Path(log_dir), stage == "fit"
-            config = self.save_as(
-                folder, "config" if training else TrainerFn(stage).value, keep_checkpoint=not training
-            )
+            config = self.save_as(folder, CONFIG if training else TrainerFn(stage).value, keep_checkpoint=not training)
             if training:
+                self._show_settings(trainer)
                 last = folder / "checkpoints" / "last.ckpt"
                 logger.info("Writing to %s. To resume: train.py fit --config %s --ckpt_path %s", folder, config, last)
         self.already_saved = True
+
+    def _show_settings(self, trainer: Trainer) -> None:
+        """Let TensorBoard know the settings."""
+        known = self.config.as_dict()
+        settings = {key: known[key] for key in _SHOWN if known.get(key) is not None}
+        for log in trainer.loggers:
+            if isinstance(log, RunLogger):
+                log.log_settings(settings | {"max_steps": trainer.max_steps})
 
     def save_as(self, folder: Path, stem: str, keep_checkpoint: bool) -> Path:
         """Write the configuration, or find it written already; returns its path."""

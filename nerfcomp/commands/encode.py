@@ -5,12 +5,13 @@ from pathlib import Path
 
 from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.artifacts.kinds import of_kind
-from nerfcomp.artifacts.nfc import fp32_bytes, read_nfc, write_nfc
+from nerfcomp.artifacts.nfc import decode_artifact, fp32_bytes, read_nfc, write_nfc
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.artifacts.volume import VolumeArtifact
-from nerfcomp.codec import read_container
+from nerfcomp.codec import Container, read_container
 from nerfcomp.codec import unwrap as nnc_streams
+from nerfcomp.commands.known_scene import scene_of
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table
 from nerfcomp.evaluation.views import mean_psnr, some_views
@@ -43,7 +44,8 @@ def encode(
         target_bytes: Search the finest quality whose file is at most this large, instead of taking ``qp``.
         max_psnr_drop: Search the coarsest quality that loses at most this many dB, measured on a few training views of
             ``reader``.
-        reader: The scene, only needed with ``max_psnr_drop``.
+        reader: The scene, only needed with ``max_psnr_drop``; that of the run when absent. Where it is given, the drop
+            of PSNR on a few of its training views is measured.
         force: Overwrite ``out``.
     """
     refuse_overwrite(out, force)  # before an hour of search, not after it
@@ -51,12 +53,27 @@ def encode(
     refuse_input(out, ckpt)
     trained = read_artifact(ckpt)
     target = RateTarget(qp, uniform, target_bytes, max_psnr_drop)
+    reader = scene_of(ckpt, reader) if max_psnr_drop is not None else reader
     quality = None if reader is None else mean_psnr(some_views(reader.read("train"), SEARCH_VIEWS))
     container = encode_for(trained, target, quality, {"source": ckpt.name})
     with new_file(out, force) as temporary:
         size = write_nfc(container, temporary)
     original = fp32_bytes(trained)
+    logger.info(format_table(["section", "bytes"], section_rows(container, size)))
+    found = container.header.get("provenance", {})
+    if "qp" in found:
+        logger.info("QP %d%s", found["qp"], ", the same for every tensor" if uniform else "")
+    if quality is not None:
+        before, after = quality(trained), quality(decode_artifact(container, trust=True))
+        dropped = (before - after, before, after, SEARCH_VIEWS)
+        logger.info("PSNR drop %.3f dB, from %.2f to %.2f dB on %d training views", *dropped)
     logger.info(format_table(["file", "bytes", "fp32 bytes", "ratio"], [[str(out), size, original, original / size]]))
+
+
+def section_rows(container: Container, size: int) -> list[list[str | int]]:
+    """Name and bytes of each section of a file of ``size`` bytes, and of what lies around them."""
+    rows: list[list[str | int]] = [[section.name, len(section.data)] for section in container.sections]
+    return [*rows, ["header, digest", size - sum(len(section.data) for section in container.sections)]]
 
 
 def decode(

@@ -13,10 +13,11 @@ from nerfcomp.artifacts.reading import read_artifact, read_scene_artifact
 from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.codec import read_container
+from nerfcomp.commands.known_scene import scene_of
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table, mean_result, write_csv, write_json
 from nerfcomp.evaluation.sweep import plot_sweep, run_sweep
-from nerfcomp.evaluation.views import evaluate_views, thinned
+from nerfcomp.evaluation.views import evaluate_views, thinned, warn_of_another_scene
 from nerfcomp.evaluation.volumes import volume_quality
 from nerfcomp.files import refuse_overwrite
 from nerfcomp.limits import MOST_ELEMENTS
@@ -40,7 +41,7 @@ def evaluate(
 
     Args:
         input: The .nfc file, a checkpoint, or the folder of a run.
-        reader: The scene.
+        reader: The scene; that of the run to which ``input`` belongs when absent.
         split: ``test``, ``val`` or ``train``.
         out: Folder for results.json and per_image.csv; beside the file, in a folder of its name, when absent.
         stride: Draw every n-th row and column only, where whole views take too long.
@@ -55,12 +56,11 @@ def evaluate(
     if volume is not None:
         evaluate_volume(input, volume, out, trust)
         return
-    if reader is None:
-        raise NerfcompError("Name what to compare with: --reader and its options for a scene, --volume for a volume.")
-    views_of_split = read_split(reader, split)
+    scene = thinned(read_split(scene_of(file, reader), split), stride)
     trained = read_scene_artifact(file, trust, max_elements)
-    views = evaluate_views(trained, thinned(views_of_split, stride))
+    views = evaluate_views(trained, scene)
     mean = mean_result(views)
+    warn_of_another_scene(trained, scene, mean.psnr)
     folder = out or file.with_name(f"{file.stem}_{split}")
     size = file.stat().st_size
     write_json(folder / "results.json", {**mean._asdict(), "bytes": size, "sections": section_bytes(file)})
@@ -95,8 +95,8 @@ def evaluate_volume(input: Path, volume: Path, out: Path | None, trust: bool) ->
 
 def sweep(
     input: Path,
-    reader: SceneReader,
     out: Path,
+    reader: SceneReader | None = None,
     qps: list[int] = [-36, -32, -28, -24, -20, -16],  # noqa: B006  # never changed
     uniform: bool = False,
     split: str = "test",
@@ -108,14 +108,15 @@ def sweep(
 
     Args:
         input: Checkpoint of the field, or the folder of a run.
-        reader: The scene.
         out: Folder for sweep.csv and sweep.png, and the files themselves.
+        reader: The scene; that of the run when absent.
         qps: Qualities to measure.
         uniform: Give every tensor the same QP.
         split: Views to measure on: ``test``, ``val`` or ``train``.
     """
     trained = read_scene_artifact(input)
-    points = run_sweep(trained, read_split(reader, split), out, qps, uniform)
+    scene = read_split(scene_of(find_checkpoint(input), reader), split)
+    points = run_sweep(trained, scene, out, qps, uniform)
     plot_sweep(points, out / "sweep.png")
     logger.info(format_table(["qp", "bytes", "ratio", "psnr", "ssim"], [point[:5] for point in points]))
     logger.info("Written to %s and %s", out / "sweep.csv", out / "sweep.png")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfcomp.artifacts.runs import find_checkpoint
+from nerfcomp.callbacks.run_folder import flattened
 from nerfcomp.errors import NerfcompError
 
 _ABSENT = "-"
@@ -64,19 +65,6 @@ def differing(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, 
     """
     names = sorted(name for name in first.keys() | second.keys() if first.get(name, ...) != second.get(name, ...))
     return [(name, str(first.get(name, _ABSENT)), str(second.get(name, _ABSENT))) for name in names]
-
-
-def flattened(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested lists and dicts as one dict with dotted names.
-
-    >>> flattened({"a": {"b": 1}, "c": [2, {"d": 3}], "e": []})
-    {'a.b': 1, 'c.0': 2, 'c.1.d': 3, 'e': []}
-    """
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    found: dict[str, Any] = {}
-    for name, part in parts:
-        found |= flattened(part, f"{prefix}.{name}" if prefix else str(name))
-    return found if found else {prefix: value}
 
 
 def _settings(folder: Path) -> dict[str, Any]:

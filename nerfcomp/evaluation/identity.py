@@ -1,6 +1,7 @@
 """What rows on disk were measured on, so that a measurement that goes on never takes over those of another one."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -66,3 +67,18 @@ def claim_rows(path: Path, identity: Mapping[str, Any], rows: Sequence[Path]) ->
             of = f"of another measurement; what differs: {', '.join(other)}"
         raise NerfcompError(f"{there[0]} holds rows {of}. Choose another folder with --out, or remove that file.")
     write_json(path, dict(identity))
+
+
+def own_results(folder: Path, scene: str) -> tuple[Path, Path]:
+    """Where results of a scene go: ``results.json`` and ``per_image.csv``, with a number where others have these names.
+
+    Args:
+        folder: Of a run.
+        scene: Identity of the scene, which stands in its results under ``scene``.
+    """
+    for number in itertools.count(1):
+        suffix = "" if number == 1 else f"_{number}"
+        results = folder / f"results{suffix}.json"
+        if not results.exists() or json.loads(results.read_text()).get("scene") == scene:
+            break
+    return results, folder / f"per_image{suffix}.csv"

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nerfcomp.artifacts.artifact import Artifact, SceneArtifact
-from nerfcomp.artifacts.convention import as_trained
+from nerfcomp.artifacts.convention import as_trained, views_into_box
 from nerfcomp.evaluation.report import ViewResult, mean_result
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import Camera, select_views
@@ -100,6 +100,33 @@ def evaluate_views(
             *(trained.scene.near, trained.scene.far, len(scene.names), opacity),
         )
     return results
+
+
+def warn_of_another_scene(trained: SceneArtifact, scene: Scene, psnr: float) -> None:
+    """Say in the log when views are plainly not those of the scene that a field was trained on.
+
+    Args:
+        trained: The field.
+        scene: The views it was measured on.
+        psnr: Mean over these views, in dB.
+    """
+    flat = flat_psnr(scene, torch.tensor(trained.scene.background))
+    seeing, count = views_into_box(scene, trained.scene), len(scene.names)
+    if 2 * seeing < count or psnr < flat:
+        logger.warning(
+            "Is this the scene of the training? %d of %d cameras look into the field's box, and the PSNR of %.2f dB "
+            "compares with %.2f dB of pictures of one colour. Check the reader, its root and its options.",
+            *(seeing, count, psnr, flat),
+        )
+
+
+def flat_psnr(scene: Scene, background: Tensor) -> float:
+    """Mean PSNR in dB of views beside pictures of their mean colour; infinite where one is of one colour."""
+    means = []
+    for batch in view_batches(scene, background):
+        error = (batch.rgb - batch.rgb.mean(0)).square().mean()
+        means.append(float(-10 * error.log10()))
+    return sum(means) / len(means)
 
 
 def mean_psnr(scene: Scene) -> Callable[[Artifact], float]:

@@ -31,6 +31,7 @@ class FieldModule(LightningModule):
     neither a checkpoint nor a bitstream is written any more.
 
     Attributes:
+        weights_step: Step of the run that the loaded weights are from.
         resumed: The run goes on from its own checkpoint, which holds all that ``init_from`` once gave.
         watch: What is noted of a step while training; read every few steps.
         schedule_share: Share of the run's steps that the schedule takes; callbacks that begin anew with another
@@ -59,6 +60,7 @@ class FieldModule(LightningModule):
         self.init_from = init_from
         self.hooks = hooks or []
         self.resumed = False
+        self.weights_step = 0
         self.schedule_share = 1.0
         self.watch = DivergenceWatch()
         self._hooked: list[nn.Module] = []
@@ -149,8 +151,8 @@ class FieldModule(LightningModule):
         self.check_finite()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember that weights are there."""
-        self.resumed = True
+        """Remember that weights are there, and of which step."""
+        self.resumed, self.weights_step = True, int(checkpoint.get("global_step", 0))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rather end the run than overwrite a good checkpoint."""
@@ -173,6 +175,8 @@ class FieldModule(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Let random draws of a step depend on its number and the rank alone, so that a resumed run repeats them."""
+        if self.trainer.optimizers:
+            self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]), rank_zero_only=True)
         batches = self.trainer.fit_loop.total_batch_idx
         torch.manual_seed(batches * self.trainer.world_size + self.trainer.global_rank)
 

@@ -7,6 +7,7 @@ from typing import Any
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
 from nerfcomp.compression import WeightHook
+from nerfcomp.evaluation.identity import own_results, scene_identity
 from nerfcomp.evaluation.report import ViewResult, mean_result, write_csv, write_json
 from nerfcomp.evaluation.views import render_view
 from nerfcomp.geometry.rays import RayBatch
@@ -35,6 +36,7 @@ class EvaluatedModule(FieldModule):
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
         self.views: list[ViewResult] = []
+        self.validated_step = -1  # the step whose validation figures are known
 
     @property
     def trained(self) -> SceneArtifact:
@@ -66,6 +68,7 @@ class EvaluatedModule(FieldModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over the views of all ranks."""
+        self.validated_step = self.global_step
         self._finish_views("val")
 
     def on_test_epoch_end(self) -> None:
@@ -74,9 +77,12 @@ class EvaluatedModule(FieldModule):
         folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # all processes must ask
         if self.trainer.is_global_zero and views:
             mean = mean_result(views)
-            write_json(folder / "results.json", {**mean._asdict(), "bytes": self._checkpoint_bytes()})
-            write_csv(folder / "per_image.csv", views)
-            logger.info("%d test views: PSNR %.3f dB, SSIM %.4f (%s)", *mean[:3], folder / "results.json")
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            scene = scene_identity(data.split("test"))
+            results, rows = own_results(folder, scene)
+            write_json(results, {**mean._asdict(), "bytes": self._checkpoint_bytes(), "scene": scene})
+            write_csv(rows, views)
+            logger.info("%d test views: PSNR %.3f dB, SSIM %.4f (%s)", *mean[:3], results)
 
     def _finish_views(self, prefix: str) -> list[ViewResult]:
         views = gather_rows(self.views)
@@ -85,6 +91,8 @@ class EvaluatedModule(FieldModule):
             mean = mean_result(views)
             figures = {"psnr": mean.psnr, "ssim": mean.ssim, "seconds_per_image": mean.seconds}
             self.log_dict({f"{prefix}/{key}": value for key, value in figures.items()}, rank_zero_only=False)
+            if self.trainer.state.fn != "fit":  # Lightning would show them at step 0
+                self.log("step", float(self.weights_step), rank_zero_only=False)
         return views
 
     def _checkpoint_bytes(self) -> int:

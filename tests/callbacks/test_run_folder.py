@@ -2,12 +2,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import ProgressBar
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
+import train
 from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.callbacks import RunLogger
 from tests.callbacks.tiny_cli import main
 from tests.tiny import TinyReader
+from tests.workspace import Workspace
 
 SHORT = ["--trainer.max_steps=2", "--trainer.limit_val_batches=0", "--trainer.callbacks=[]", "--model.record=null"]
 
@@ -129,3 +133,23 @@ def test_latest_is_a_link_to_the_run_that_has_finished_last(tmp_path: Path, conf
     assert link.is_symlink() and link.readlink() == Path("tiny/version_1")
     assert find_checkpoint("latest", tmp_path / "runs") == link / "checkpoints" / "last.ckpt"
     assert find_checkpoint(link).resolve() == tmp_path / "runs" / "tiny" / "version_1" / "checkpoints" / "last.ckpt"
+
+
+@pytest.mark.slow
+def test_the_board_opens_on_quality_and_says_nothing_twice(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "--trainer.log_every_n_steps=1")
+    train.main(["test", "--config", str(workspace.config), "--ckpt_path", str(workspace.run)])
+    events = EventAccumulator(str(workspace.run), size_guidance={"scalars": 0, "tensors": 0})
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    groups = list(dict.fromkeys(sorted(tag.partition("/")[0] for tag in tags)))
+    assert groups[: groups.index("throughput")] == ["bytes", "loss", "lr", "psnr", "ssim"]
+    assert {"psnr/train", "psnr/val", "psnr/test", "psnr/decoded", "bytes/nfc", "loss/train"} <= set(tags)
+    last = [tag.rpartition("/")[2] for tag in tags if tag.startswith(("throughput", "train"))]
+    assert len(last) == len(set(last)) and "epoch" not in tags
+    assert [entry.step for entry in events.Scalars("psnr/test")] == [6]
+    assert len(events.Scalars("lr")) >= 1 and events.Scalars("lr")[0].value == pytest.approx(1e-2)
+    settings = yaml.safe_load((workspace.run / "hparams.yaml").read_text())
+    assert settings["model"]["init_args"]["field"]["init_args"]["levels"] == 3
+    shown = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"model.init_args.field.init_args.levels" in shown
