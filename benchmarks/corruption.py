@@ -2,8 +2,7 @@
 
     python -m benchmarks.corruption [files damaged] [streams damaged behind a valid SHA-256]
 
-The second kind reaches the native decoder in its child process and takes about a third of a second each. Writes
-runs/benchmarks/corruption.json.
+The second kind reaches the decoder of NNC. Writes runs/benchmarks/corruption.json.
 """
 
 import json

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks import fuzz_streams
 from benchmarks.fuzz_subjects import SIDE, subjects
 from benchmarks.mutations import damaged, mutated
 from nerfcomp.artifacts.artifact import Artifact, SceneArtifact
@@ -27,7 +28,6 @@ from tests.codec.samples import rehash
 
 MOST_PIXELS = 2**8
 _MARK = "executed"
-TRUST = [True]  # whether the native decoder runs in this process
 
 
 def prepare(what: str, folder: Path) -> Any:
@@ -35,6 +35,9 @@ def prepare(what: str, folder: Path) -> Any:
     if what == "scenes":
         write_scenes(folder)
         return scene_case
+    if what == "streams":
+        intact_streams = fuzz_streams.streams()
+        return lambda rng, place: fuzz_streams.stream_case(intact_streams, rng, place)
     known = subjects()
     if what == "checkpoints":
         for name, trained in known.items():
@@ -47,7 +50,7 @@ def prepare(what: str, folder: Path) -> Any:
     for trained in known.values():
         coded = trained.for_coding()
         containers.append(encode_artifact(coded, uniform_allocation(coded, -24)))
-        picture(decode_artifact(from_bytes(to_bytes(containers[-1])), trust=True))
+        picture(decode_artifact(from_bytes(to_bytes(containers[-1]))))
     return lambda rng, place: nfc_case(containers, rng)
 
 
@@ -89,7 +92,7 @@ def nfc_case(containers: list[Container], rng: random.Random) -> str:
     packed = text.encode("utf-8", "surrogatepass")
     prefix = to_bytes(container)[:12] + len(packed).to_bytes(4, "little")
     data = rehash(prefix + packed + b"".join(s.data for s in sections))
-    return picture(decode_artifact(from_bytes(data), TRUST[0]))
+    return picture(decode_artifact(from_bytes(data)))
 
 
 def checkpoint_case(intact: list[dict[str, Any]], rng: random.Random, folder: Path) -> str:

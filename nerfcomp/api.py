@@ -18,7 +18,7 @@ def load(path: str | Path, trust: bool = False, max_elements: int = MOST_ELEMENT
 
     Args:
         path: A ``.nfc`` file, a checkpoint, the folder of a run, or the name of a finished one.
-        trust: Run the native decoder in this process instead of a limited child.
+        trust: Run the native decoder, where it is chosen, in this process instead of a limited child.
         max_elements: Most numbers that a ``.nfc`` file decodes to.
 
     Returns:
@@ -61,7 +61,7 @@ def decode(data: bytes, trust: bool = False, max_elements: int = MOST_ELEMENTS) 
 
     Args:
         data: The whole file.
-        trust: Run the native decoder in this process instead of a limited child.
+        trust: Run the native decoder, where it is chosen, in this process instead of a limited child.
         max_elements: Most numbers that come out.
 
     Returns:

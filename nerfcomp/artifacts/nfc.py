@@ -158,7 +158,7 @@ def decode_artifact(container: Container, trust: bool = False) -> Artifact:
 
     Args:
         container: A checked container.
-        trust: Run the native decoder in this process instead of a limited child.
+        trust: Run the native decoder, where it is chosen, in this process instead of a limited child.
 
     Returns:
         Field, sampler and scene.
@@ -201,7 +201,7 @@ def read_nfc(path: str | Path, trust: bool = False, max_elements: int = MOST_ELE
 
     Args:
         path: The file.
-        trust: Run the native decoder in this process instead of a limited child.
+        trust: Run the native decoder, where it is chosen, in this process instead of a limited child.
         max_elements: Most numbers that come out; a file of a few kilobytes may hold any number of zeros.
 
     Raises:

@@ -15,7 +15,7 @@ def read_artifact(path: str | Path, trust: bool = False, max_elements: int = MOS
 
     Args:
         path: The file; or the folder of a run or the name of a finished one, see `find_checkpoint`.
-        trust: Run the native decoder without its protective child process.
+        trust: Run the native decoder, where it is chosen, without its protective child process.
         max_elements: Most numbers that a ``.nfc`` file decodes to.
 
     Raises:

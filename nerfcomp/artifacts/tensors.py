@@ -60,7 +60,7 @@ def decode_tensors(container: Container, trust: bool = False) -> dict[str, Tenso
 
     Args:
         container: A checked container.
-        trust: Run the native decoder in this process instead of a limited child.
+        trust: Run the native decoder, where it is chosen, in this process instead of a limited child.
 
     Returns:
         Tensors by name; parameters that were quantized are float32.

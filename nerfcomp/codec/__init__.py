@@ -15,8 +15,8 @@ if TYPE_CHECKING:
         to_bytes,
         write_container,
     )
-    from nerfcomp.codec.decoder import decode_nnc
     from nerfcomp.codec.nnc import encode_nnc
+    from nerfcomp.codec.nnc_decoder import decode_nnc
     from nerfcomp.codec.quantizers import Quantized, dequantize, estimate_bytes, quantize, step_size
     from nerfcomp.codec.sandbox import Limits
 
@@ -49,7 +49,7 @@ __getattr__ = lazy_names(
         "container": [
             *("Container", "Section", "TensorSpec", "from_bytes", "read_container", "to_bytes", "write_container"),
         ],
-        "decoder": ["decode_nnc"],
+        "nnc_decoder": ["decode_nnc"],
         "nnc": ["encode_nnc"],
         "quantizers": ["Quantized", "dequantize", "estimate_bytes", "quantize", "step_size"],
         "sandbox": ["Limits"],

@@ -14,7 +14,8 @@ from nerfcomp.codec.nnc import SCALING, coded_units, encode_nnc
 from nerfcomp.codec.occupancy_coder import decode_occupancy, encode_occupancy
 from nerfcomp.codec.pyramid_coder import decode_pyramid, encode_pyramid
 from nerfcomp.codec.quantizers import Quantized
-from nerfcomp.codec.sandbox import Limits, decode_sections
+from nerfcomp.codec.sandbox import Limits
+from nerfcomp.codec.streams import decode_sections
 from nerfcomp.errors import ContainerError
 
 
@@ -69,7 +70,7 @@ def decode(container: Container, trust: bool = False, limits: Limits = Limits())
 
     Args:
         container: A checked container.
-        trust: Run the native decoder in this process instead of a limited child.
+        trust: Run the native decoder, where it is chosen, in this process instead of a limited child.
         limits: What a child process may use.
 
     Returns:

@@ -23,7 +23,7 @@ _MEMORY_IN_USE = "/proc/self/statm"  # Linux; elsewhere the address space is not
 Manifest = Sequence[tuple[str, str, tuple[int, ...]]]
 
 
-def decode_nnc(data: bytes) -> dict[str, np.ndarray]:
+def decode_stream(data: bytes) -> dict[str, np.ndarray]:
     """Decode one NNC stream in this process. Only for bytes that you trust: see :mod:`nerfcomp.codec.sandbox`.
 
     Args:
@@ -37,7 +37,7 @@ def decode_nnc(data: bytes) -> dict[str, np.ndarray]:
         Exception: Any kind, as nncodec raises nearly every builtin one on damaged input.
 
     >>> from nerfcomp.codec.nnc import encode_nnc
-    >>> decode_nnc(encode_nnc({"bias": np.array([0.5, -0.25], np.float32)}, qp=-20))
+    >>> decode_stream(encode_nnc({"bias": np.array([0.5, -0.25], np.float32)}, qp=-20))
     {'bias': array([ 0.5 , -0.25], dtype=float32)}
     """
     model_info: dict[str, Any] = {
@@ -64,7 +64,7 @@ def check_tensors(tensors: dict[str, np.ndarray], manifest: Manifest) -> None:
     """Compare decoded tensors with what the file's header promised.
 
     Args:
-        tensors: Arrays by name, as :func:`decode_nnc` returns them.
+        tensors: Arrays by name, as :func:`decode_stream` returns them.
         manifest: ``(name, dtype, shape)`` of every tensor that must be there.
 
     Raises:
@@ -125,7 +125,7 @@ def main() -> int:
         with open(output, "wb") as sink:
             for stream in job["streams"]:
                 manifest = [(name, dtype, tuple(shape)) for name, dtype, shape in stream["tensors"]]
-                tensors = decode_nnc(source.read(stream["bytes"]))
+                tensors = decode_stream(source.read(stream["bytes"]))
                 check_tensors(tensors, manifest)
                 for name, dtype, _ in manifest:
                     sink.write(np.ascontiguousarray(tensors.pop(name), dtype=DTYPES[dtype]).data)

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from nerfcomp.codec.container import ITEM_BYTES, Section
-from nerfcomp.codec.decoder import DTYPES, check_tensors, decode_nnc
+from nerfcomp.codec.decoder import DTYPES, check_tensors, decode_stream
 from nerfcomp.codec.header import element_count
 from nerfcomp.errors import ContainerError
 
@@ -55,7 +55,7 @@ class _Child(NamedTuple):
     deadline: float
 
 
-def decode_sections(
+def decode_natively(
     sections: Sequence[Section], trust: bool = False, limits: Limits = Limits()
 ) -> dict[str, np.ndarray]:
     """Decode NNC sections and check every tensor against what the header promised.
@@ -74,7 +74,7 @@ def decode_sections(
     >>> from nerfcomp.codec.container import TensorSpec
     >>> from nerfcomp.codec.nnc import encode_nnc
     >>> data = encode_nnc({"bias": np.array([0.5, -0.25], np.float32)}, qp=-20)
-    >>> decode_sections([Section("mlp", "nnc", data, (TensorSpec("bias", "float32", (2,)),))], trust=True)
+    >>> decode_natively([Section("mlp", "nnc", data, (TensorSpec("bias", "float32", (2,)),))], trust=True)
     {'bias': array([ 0.5 , -0.25], dtype=float32)}
     """
     if not sections:
@@ -100,7 +100,7 @@ def decode_sections(
 
 def _decode_here(section: Section) -> dict[str, np.ndarray]:
     try:
-        tensors = decode_nnc(section.data)
+        tensors = decode_stream(section.data)
         check_tensors(tensors, section.tensors)
     except Exception as error:  # nncodec raises nearly every builtin exception on damaged input
         raise ContainerError(f"Section {section.name!r} cannot be decoded: {type(error).__name__}: {error}.") from error

@@ -91,7 +91,7 @@ def decode(
         input: The .nfc file.
         out: File to write: ``.npy`` for the values of a volume, in their stored type; otherwise a checkpoint for
             ``train.py test --ckpt_path`` and ``init_from``.
-        trust: Run the native decoder without its protective child process.
+        trust: Run the native decoder, where it is chosen, without its protective child process.
         force: Overwrite ``out``.
         region: Part of a volume, in voxels: ``[x0, x1, y0, y1, z0, z1]``, ends not included.
         resolution: Points along x, y and z, from the first voxel to the last, instead of the voxels.

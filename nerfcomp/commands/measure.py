@@ -45,7 +45,7 @@ def evaluate(
         split: ``test``, ``val`` or ``train``.
         out: Folder for results.json and per_image.csv; beside the file, in a folder of its name, when absent.
         stride: Draw every n-th row and column only, where whole views take too long.
-        trust: Run the native decoder without its protective child process.
+        trust: Run the native decoder, where it is chosen, without its protective child process.
         volume: The true volume instead of a scene, for the file of one.
         max_elements: Most numbers that a file may decode to; more for large ones that you trust.
         force: Overwrite results that are there.

@@ -62,7 +62,7 @@ def render(
             the scene) per step in depth.json.
         opacity: Also write how much is seen: a film, or pictures of 16 bits.
         background: Colour behind the scene, three numbers from 0 to 1; the scene's own when absent.
-        trust: Run the native decoder without its protective child process.
+        trust: Run the native decoder, where it is chosen, without its protective child process.
         force: Overwrite a film.
     """
     film = checked_output(out, depth, opacity, force)

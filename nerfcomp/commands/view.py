@@ -32,7 +32,7 @@ def view(
         port: Port; 0 takes a free one.
         budget_ms: Milliseconds that a picture may take while the camera moves.
         browser: Open the page.
-        trust: Run the native decoder without its protective child process.
+        trust: Run the native decoder, where it is chosen, without its protective child process.
     """
     if not 1 <= budget_ms <= 10_000 or not 0 <= port <= 65535:
         raise NerfcompError(f"budget_ms is {budget_ms}, from 1 to 10000; port is {port}, from 0 to 65535.")

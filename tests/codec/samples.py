@@ -179,7 +179,7 @@ def _lying_prefix(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def rehashed_streams(data: bytes, count: int, seed: int) -> Iterator[Corruption]:
-    """Damage inside the sections behind a valid SHA-256: what somebody hostile does to reach the native decoder."""
+    """Damage inside the sections behind a valid SHA-256: what somebody hostile does to reach the decoder of NNC."""
     rng = np.random.default_rng(seed)
     header = json.loads(data[PREFIX : PREFIX + header_length(data)])
     streams = [index for index, entry in enumerate(header["sections"]) if entry["kind"] == "nnc"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nerfcomp.codec import Section, TensorSpec, encode_nnc, sandbox
-from nerfcomp.codec.sandbox import Limits, decode_sections
+from nerfcomp.codec.sandbox import Limits, decode_natively
 from nerfcomp.errors import ContainerError
 from tests.codec.samples import container, ramp, unit_edges
 
@@ -36,12 +36,12 @@ def test_every_misbehaviour_becomes_a_sentence(rogue: str, tmp_path: Path, monke
     script.write_text(code)
     monkeypatch.setattr(sandbox, "_CHILD", script)
     with pytest.raises(ContainerError, match=sentence):
-        decode_sections([section(b"data")], limits=Limits(seconds=1.5))
+        decode_natively([section(b"data")], limits=Limits(seconds=1.5))
 
 
 def test_child_and_parent_decode_alike() -> None:
     sections = [section for section in container().sections if section.kind == "nnc"]
-    inside, outside = decode_sections(sections, trust=True), decode_sections(sections)
+    inside, outside = decode_natively(sections, trust=True), decode_natively(sections)
     assert list(inside) == list(outside)
     for name in inside:
         np.testing.assert_array_equal(inside[name], outside[name])
@@ -52,8 +52,8 @@ def test_children_side_by_side_decode_alike(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sandbox, "PARALLEL_ELEMENTS", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert len(sandbox._split(sections)) == 2
-    decoded = decode_sections(sections)
-    for name, value in decode_sections(sections, trust=True).items():
+    decoded = decode_natively(sections)
+    for name, value in decode_natively(sections, trust=True).items():
         np.testing.assert_array_equal(decoded[name], value)
 
 
@@ -69,7 +69,7 @@ def test_children_side_by_side_decode_alike(monkeypatch: pytest.MonkeyPatch) -> 
 def test_streams_that_break_the_promise_are_refused(promise: TensorSpec, sentence: str, trust: bool) -> None:
     data = encode_nnc({"w": ramp((4, 5))}, -20)
     with pytest.raises(ContainerError, match=sentence):
-        decode_sections([Section("grid", "nnc", data, (promise,))], trust)
+        decode_natively([Section("grid", "nnc", data, (promise,))], trust)
 
 
 @pytest.mark.parametrize("trust", [False, True])
@@ -82,20 +82,20 @@ def test_tensors_lost_at_a_unit_boundary_are_noticed(trust: bool) -> None:
         (TensorSpec("a", "float32", (4, 5)), TensorSpec("b", "float32", (3,))),
     )
     with pytest.raises(ContainerError, match="promises others"):
-        decode_sections([cut], trust)
+        decode_natively([cut], trust)
 
 
 def test_streams_that_ask_for_too_much_memory_are_refused() -> None:
     data = encode_nnc({"w": np.zeros((4096, 1024), np.float32)}, -20)
     with pytest.raises(ContainerError, match="MemoryError|allocate"):
-        decode_sections([section(data, (2, 2))], limits=Limits(memory=4 * 2**20, bytes_per_element=0))
+        decode_natively([section(data, (2, 2))], limits=Limits(memory=4 * 2**20, bytes_per_element=0))
 
 
 def test_nothing_to_decode_starts_no_child() -> None:
-    assert decode_sections([]) == {}
+    assert decode_natively([]) == {}
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ContainerError):
-        decode_sections([section(encode_nnc({"w": ramp((40, 50))}, -20)[:-30])])
+        decode_natively([section(encode_nnc({"w": ramp((40, 50))}, -20)[:-30])])
     assert capfd.readouterr() == ("", "")
