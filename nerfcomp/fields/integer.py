@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nerfcomp.fields.channels_last import Pointwise, Upsampling
 from nerfcomp.fields.joined import input_parts
-from nerfcomp.kernels.int8_linear import Grid, PackedWeight, int8_linear, pack, quantize
+from nerfcomp.kernels.int8_linear import Grid, PackedWeight, int8_linear, int8_linear_twice, pack, quantize
 
 
 class IntegerLayer(nn.Module):
@@ -75,10 +75,20 @@ class IntegerLayer(nn.Module):
         Returns:
             (M, outputs), all pixels that a transposed convolution makes of a place.
         """
+        packed, total = self._summed(parts)
+        return int8_linear(parts[-1], packed, total, relu, target)
+
+    def products_twice(self, parts: Sequence[Tensor], relu: bool, targets: tuple[Grid, Grid]) -> tuple[Tensor, Tensor]:
+        """`products` for two layers that follow, each with a grid of its own."""
+        packed, total = self._summed(parts)
+        return int8_linear_twice(parts[-1], packed, total, relu, targets)
+
+    def _summed(self, parts: Sequence[Tensor]) -> tuple[PackedWeight, Tensor]:
+        """Weights of the last part, and what bias and the parts before it add up to."""
         packed, total = self._prepared()
         for part, weights in zip(parts[:-1], packed):
             total = int8_linear(part, weights, total)
-        return int8_linear(parts[-1], packed[-1], total, relu, target)
+        return packed[-1], total
 
     def _prepared(self) -> tuple[list[PackedWeight], Tensor]:
         """Packed weights and biases, made anew when these have changed."""

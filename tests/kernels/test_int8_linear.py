@@ -10,17 +10,29 @@ from llvmlite import ir
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from nerfcomp.kernels.int8_linear import Backend, Grid, int8_linear, is_exact, pack, proven_backend, quantize, simd
+from nerfcomp.kernels.int8_linear import (
+    Backend,
+    Grid,
+    int8_linear,
+    int8_linear_twice,
+    is_exact,
+    pack,
+    proven_backend,
+    quantize,
+    simd,
+)
+from nerfcomp.kernels.int8_linear.numba_kernel import groups_of
 
-FAST: list[Backend] = [name for name in get_args(Backend) if name in ("int_mm", "madd")]
+FAST: list[Backend] = [name for name in get_args(Backend) if name in ("int_mm", "madd", "small")]
+LARGEST = {"small": 32}  # weights of 6 bits, which all may be
 GRID, TARGET = Grid(0.017, 9), Grid(0.31, 128)
 
 
-def layer(rows: int, width: int, outputs: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def layer(rows: int, width: int, outputs: int, largest: int = 128) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Activations (rows, width), weights (outputs, width), their scales, biases."""
     generator = torch.Generator().manual_seed(rows + width)
     x = torch.randint(0, 256, (rows, width), generator=generator, dtype=torch.uint8)
-    weight = torch.randint(-128, 128, (outputs, width), generator=generator, dtype=torch.int16).to(torch.int8)
+    weight = torch.randint(-largest, largest, (outputs, width), generator=generator, dtype=torch.int16).to(torch.int8)
     return x, weight, torch.rand(outputs, generator=generator) * 0.02, torch.randn(outputs, generator=generator)
 
 
@@ -37,9 +49,9 @@ def test_reference_is_the_formula_of_the_paper() -> None:
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (51, 63, 256), (97, 283, 128), (48, 256, 3), (13, 512, 17)])
 def test_twins_give_the_same_integers(backend: Backend, sizes: tuple[int, int, int]) -> None:
-    if backend == "madd" and proven_backend() == "torch":
+    if backend in ("madd", "small") and proven_backend() == "torch":
         pytest.skip("this processor has no AVX2")
-    x, weight, scale, bias = layer(*sizes)
+    x, weight, scale, bias = layer(*sizes, LARGEST.get(backend, 128))
     mine, truth = pack(weight, scale, GRID, backend), pack(weight, scale, GRID, "torch")
     so_far = torch.randn(len(x), len(weight))
     for addend in (bias, so_far):
@@ -48,15 +60,44 @@ def test_twins_give_the_same_integers(backend: Backend, sizes: tuple[int, int, i
                 expected = int8_linear(x, truth, addend, relu, target)
                 assert torch.equal(int8_linear(x, mine, addend, relu, target), expected)
                 assert expected.dtype == (torch.float32 if target is None else torch.uint8)
+        twice = int8_linear_twice(x, mine, addend, True, (TARGET, Grid(0.05, 255)))
+        assert torch.equal(twice[0], int8_linear(x, truth, addend, True, TARGET))
+        assert torch.equal(twice[1], int8_linear(x, truth, addend, True, Grid(0.05, 255)))
 
 
 @pytest.mark.parametrize("backend", FAST)
 def test_largest_sums_do_not_saturate(backend: Backend) -> None:
-    if backend == "madd" and proven_backend() == "torch":
+    if backend in ("madd", "small") and proven_backend() == "torch":
         pytest.skip("this processor has no AVX2")
-    x, weight = torch.full((3, 300), 255, dtype=torch.uint8), torch.full((16, 300), -128, dtype=torch.int8)
+    largest = 64 if backend == "small" else 128
+    x, weight = torch.full((3, 300), 255, dtype=torch.uint8), torch.full((16, 300), -largest, dtype=torch.int8)
     y = int8_linear(x, pack(weight, torch.ones(16), Grid(1.0, 0), backend), torch.zeros(16))
-    assert y.unique().tolist() == [-255 * 128 * 300]
+    assert y.unique().tolist() == [-255 * largest * 300]
+
+
+@pytest.mark.parametrize(("value", "words"), [(64, 1), (32, 2), (16, 4), (-64, 1), (-16, 4)])
+def test_as_many_words_are_added_in_16_bits_as_always_fit(value: int, words: int) -> None:
+    if proven_backend() == "torch":
+        pytest.skip("this processor has no AVX2")
+    weight = torch.full((16, 96), value, dtype=torch.int8)
+    assert groups_of(weight.numpy()).tolist() == [words]
+    x = torch.full((5, 96), 255, dtype=torch.uint8)
+    y = int8_linear(x, pack(weight, torch.ones(16), Grid(1.0, 0), "small"), torch.zeros(16))
+    assert y.unique().tolist() == [255 * value * 96]
+    one_more = weight.clone()
+    one_more[7, 40] += 1 if value > 0 else -1
+    fewer = int(groups_of(one_more.numpy())[0])
+    assert fewer == words // 2 and 2 * words * abs(value) * 255 < 2**15 <= (2 * words * abs(value) + 1) * 255
+
+
+def test_weights_of_few_bits_take_the_faster_instruction() -> None:
+    if proven_backend() != "madd":
+        pytest.skip("this processor has no AVX2, or better")
+    _, small, scale, _ = layer(1, 64, 16, 32)
+    _, large, _, _ = layer(1, 64, 16, 128)
+    assert (pack(small, scale, GRID).backend, pack(large, scale, GRID).backend) == ("small", "madd")
+    with pytest.raises(ValueError, match="16 bits could overflow"):
+        pack(large, scale, GRID, "small")
 
 
 def test_saturating_products_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +144,8 @@ def test_products_of_four_compile_to_one_instruction() -> None:
     kind = ir.VectorType(ir.IntType(32), 8)
     function = ir.Function(ir.Module(), ir.FunctionType(kind, [kind] * 3), "f")
     builder = ir.IRBuilder(function.append_basic_block())
-    builder.ret(simd._four_products(builder, *function.args))
+    total, x, w = function.args
+    builder.ret(simd._four_products(builder, total, [x], [w]))
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     machine = llvm.Target.from_triple("x86_64-unknown-linux-gnu").create_target_machine(cpu="icelake-server")

@@ -3,8 +3,10 @@
 A tile is ``ROWS`` rows of activations times ``COLUMNS`` rows of weights. Both sides are read in words of 32 bits: a
 word of activations is spread over a vector register and meets eight words of weights, one for each column.
 
-- On AVX2 a word holds two numbers of 16 bits: ``vpmaddwd`` adds two products, without any loss. The instruction for
-  8 bits, ``vpmaddubsw``, adds in 16 bits and saturates, which is why it is not used.
+- On AVX2 a word holds two numbers of 16 bits: ``vpmaddwd`` adds two products, without any loss.
+- The instruction for 8 bits, ``vpmaddubsw``, adds two products in 16 bits and saturates. Where weights are so small
+  that not even several such sums can leave 16 bits, a word holds four numbers of 8 bits, and that many words are added
+  up before they are widened.
 - With VNNI a word holds four numbers of 8 bits: ``vpdpbusd`` adds four products to 32 bits.
 
 What is done with the sums of a row comes from the compiler's vectorizer only where it knows that arrays do not overlap;
@@ -22,6 +24,7 @@ _LANES = 8
 _WORD, _LONG = ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_WORD, _LANES)
 _HALVES = ir.VectorType(ir.IntType(16), 2 * _LANES)
+_QUARTERS = ir.VectorType(ir.IntType(8), 4 * _LANES)
 _FLOAT = ir.FloatType()
 _FLOATS = ir.VectorType(_FLOAT, _LANES)
 _BYTES = ir.VectorType(ir.IntType(8), _LANES)
@@ -33,9 +36,28 @@ def _add_products(typing_context: Any, x: Any, row: Any, weight: Any, panel: Any
     """Products of one tile.
 
     ``x`` is (R, words * numbers), int16 for AVX2 or uint8 for VNNI, and read from ``row`` on; ``weight`` (panels,
-    words, COLUMNS) int32; ``out`` (ROWS, COLUMNS) int32 receives the sums. All are C-contiguous.
+    words, COLUMNS) int32; as many rows of ``out`` (R, COLUMNS) int32 receive the sums. All are C-contiguous.
     """
-    step = _four_products if x.dtype == types.uint8 else _two_products
+    return _tile(_four_products if x.dtype == types.uint8 else _two_products, 1, x, row, weight, panel, out)
+
+
+def _add_few(typing_context: Any, x: Any, row: Any, weight: Any, panel: Any, out: Any) -> Any:
+    """`_add_products` of bytes with small weights on AVX2, one word at a time."""
+    return _tile(_small_products, 1, x, row, weight, panel, out)
+
+
+def _add_more(typing_context: Any, x: Any, row: Any, weight: Any, panel: Any, out: Any) -> Any:
+    """The same with two words at a time."""
+    return _tile(_small_products, 2, x, row, weight, panel, out)
+
+
+def _add_most(typing_context: Any, x: Any, row: Any, weight: Any, panel: Any, out: Any) -> Any:
+    """The same with four words at a time."""
+    return _tile(_small_products, 4, x, row, weight, panel, out)
+
+
+def _tile(step: Any, group: int, x: Any, row: Any, weight: Any, panel: Any, out: Any) -> Any:
+    """Products of one tile, ``group`` words in each step."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         places = zip((0, 2, 4), (_WORD, _VECTOR, _VECTOR))
@@ -45,30 +67,32 @@ def _add_products(typing_context: Any, x: Any, row: Any, weight: Any, panel: Any
         row, panel = (_to_long(builder, arguments[k]) for k in (1, 3))
         starts = [builder.gep(data[0], [builder.mul(builder.add(row, _LONG(k)), words)]) for k in range(ROWS)]
         weights = builder.gep(data[1], [builder.mul(panel, builder.mul(words, _LONG(_PARTS)))])
-        for place, total in enumerate(_loop(builder, step, starts, weights, words)):
-            builder.store(total, builder.gep(data[2], [_LONG(place)]), align=4)
+        for place, total in enumerate(_loop(builder, step, group, starts, weights, words)):
+            at = builder.add(builder.mul(row, _LONG(_PARTS)), _LONG(place))
+            builder.store(total, builder.gep(data[2], [at]), align=4)
         return context.get_dummy_value()
 
     return types.void(x, row, weight, panel, out), generate
 
 
-def _loop(builder: Any, step: Any, starts: list[Any], weights: Any, words: Any) -> list[Any]:
+def _loop(builder: Any, step: Any, group: int, starts: list[Any], weights: Any, words: Any) -> list[Any]:
     """Go along the words of a tile with all sums in registers; returns them row by row."""
     begin, body, end = builder.block, builder.append_basic_block("body"), builder.append_basic_block("end")
     builder.branch(body)
     builder.position_at_end(body)
     place = builder.phi(_LONG)
     sums = [builder.phi(_VECTOR) for _ in range(ROWS * _PARTS)]
-    first = builder.mul(place, _LONG(_PARTS))
-    columns = [builder.load(builder.gep(weights, [builder.add(first, _LONG(k))]), align=4) for k in range(_PARTS)]
+    places = [builder.add(place, _LONG(word)) for word in range(group)]
+    columns = [_columns(builder, weights, at) for at in places]
     after = []
     for number, start in enumerate(starts):
-        lanes = _fill(builder, builder.load(builder.gep(start, [place]), align=4), _VECTOR)
-        after += [step(builder, sums[number * _PARTS + k], lanes, columns[k]) for k in range(_PARTS)]
+        lanes = [_fill(builder, builder.load(builder.gep(start, [at]), align=4), _VECTOR) for at in places]
+        for part in range(_PARTS):
+            after.append(step(builder, sums[number * _PARTS + part], lanes, [column[part] for column in columns]))
     for total, following in zip(sums, after):
         total.add_incoming(ir.Constant(_VECTOR, [0] * _LANES), begin)
         total.add_incoming(following, body)
-    following = builder.add(place, _LONG(1))
+    following = builder.add(place, _LONG(group))
     place.add_incoming(_LONG(0), begin)
     place.add_incoming(following, body)
     builder.cbranch(builder.icmp_signed("<", following, words), body, end)
@@ -76,16 +100,33 @@ def _loop(builder: Any, step: Any, starts: list[Any], weights: Any, words: Any) 
     return after
 
 
+def _columns(builder: Any, weights: Any, place: Any) -> list[Any]:
+    """Word ``place`` of all columns of a panel."""
+    first = builder.mul(place, _LONG(_PARTS))
+    return [builder.load(builder.gep(weights, [builder.add(first, _LONG(k))]), align=4) for k in range(_PARTS)]
+
+
 def _two_products(builder: Any, total: Any, x: Any, w: Any) -> Any:
     """Two products of 16 bits in every lane, added to 32 bits."""
     function = _external(builder, "llvm.x86.avx2.pmadd.wd", _VECTOR, [_HALVES, _HALVES])
-    return builder.add(total, builder.call(function, [builder.bitcast(x, _HALVES), builder.bitcast(w, _HALVES)]))
+    return builder.add(total, builder.call(function, [builder.bitcast(x[0], _HALVES), builder.bitcast(w[0], _HALVES)]))
+
+
+def _small_products(builder: Any, total: Any, x: Any, w: Any) -> Any:
+    """Four products of 8 bits of each word, added in 16 bits as long as there are words, then to 32 bits."""
+    function = _external(builder, "llvm.x86.avx2.pmadd.ub.sw", _HALVES, [_QUARTERS, _QUARTERS])
+    pairs = [(builder.bitcast(a, _QUARTERS), builder.bitcast(b, _QUARTERS)) for a, b in zip(x, w)]
+    halves = builder.call(function, pairs[0])
+    for pair in pairs[1:]:
+        halves = builder.add(halves, builder.call(function, pair))
+    widen = _external(builder, "llvm.x86.avx2.pmadd.wd", _VECTOR, [_HALVES, _HALVES])
+    return builder.add(total, builder.call(widen, [halves, ir.Constant(_HALVES, [1] * 2 * _LANES)]))
 
 
 def _four_products(builder: Any, total: Any, x: Any, w: Any) -> Any:
     """Four products of 8 bits, unsigned times signed, in every lane, added to 32 bits."""
     function = _external(builder, "llvm.x86.avx512.vpdpbusd.256", _VECTOR, [_VECTOR, _VECTOR, _VECTOR])
-    return builder.call(function, [total, x, w])
+    return builder.call(function, [total, x[0], w[0]])
 
 
 def _external(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
@@ -115,7 +156,7 @@ def _finish_row(
 ) -> Any:
     """Scale ``COLUMNS`` sums, add, cut below ``lowest``, and store as float32 or, on a grid, as uint8.
 
-    ``sums`` (ROWS, COLUMNS) int32; ``shift`` (N,) int32; ``factor`` (N,) float32; ``addend`` (1 or M, N) float32;
+    ``sums`` (R, COLUMNS) int32; ``shift`` (N,) int32; ``factor`` (N,) float32; ``addend`` (1 or M, N) float32;
     ``lowest`` and ``inverse`` float32; ``zero_point`` int64; ``out`` (M, N) float32 or uint8.
     """
     integers = out.dtype == types.uint8
@@ -177,5 +218,8 @@ def _select(builder: Any, sign: str, y: Any, bound: Any) -> Any:
     return builder.select(builder.fcmp_ordered(sign, y, bound), bound, y)
 
 
+add_few: Any = intrinsic(_add_few)
+add_more: Any = intrinsic(_add_more)
+add_most: Any = intrinsic(_add_most)
 add_products: Any = intrinsic(_add_products)  # called in kernels only, the typing context left out
 finish_row: Any = intrinsic(_finish_row)
