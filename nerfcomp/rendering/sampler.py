@@ -13,7 +13,7 @@ from nerfcomp.kernels.march import Samples, march
 from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 from nerfcomp.rendering.visibility import AlphaFunction
 
-_PORTION = 32  # a ray that hits a surface sees some twenty samples of it
+_PORTION = 16  # most rays become opaque within these
 _CONE = 1 / 256  # of scenes seen from inside, as in instant-ngp
 
 
@@ -22,12 +22,12 @@ class Sampler(nn.Module):
 
     Attributes:
         arguments: Constructor arguments as JSON values, so that a checkpoint or a bitstream can rebuild it.
-        least_transmittance: Pictures leave out what is behind less transmittance.
+        least_transmittance: Pictures leave out what is behind less transmittance: half a level of 8 bits.
         carried: A bitstream carries ``occupied``; otherwise it follows from the field, see `learn`.
         portion: Samples of a ray that pictures ask for at a time, see `render_image`; 0 for all.
     """
 
-    least_transmittance = 1e-4
+    least_transmittance = 2.0**-9
     carried = True
     portion = 0
 

@@ -50,12 +50,17 @@ def test_runs_are_kept_for_the_same_settings_only(asked: list[Case], monkeypatch
     assert len(asked) == 14
 
 
+def test_a_vanilla_nerf_takes_longer(asked: list[Case]) -> None:
+    main(["--scenes", "dark_stand", "--configs", "ngp/lego", "nerf/lego", "--seeds", "0", "--steps", "3"])
+    assert [(case.config, case.steps) for case in asked] == [("ngp/lego", 3), ("nerf/lego", 9)]
+
+
 def test_a_configuration_is_scaled_with_its_steps() -> None:
     case = Case("dark_stand", "ngp/lego_fast", seed=7, steps=260, size=8)
     cli = train.main(arguments_of(case), run=False)
     sampler, data = cli.model.sampler, cli.datamodule
     assert (sampler.coarse_until, sampler.grid.warmup_updates, sampler.grid.seed) == (60, 3, 7)
-    assert (data.batch_size, data.seed, cli.model.max_samples) == (512, 7, 3072)
+    assert (data.batch_size, data.seed, cli.model.max_samples) == (1024, 7, 6144)
     assert cli.model.field.arguments["log2_table_size"] == 18
 
 
