@@ -50,6 +50,14 @@ def sent(tensor: "Tensor", device: "torch.device") -> "Tensor":
     return pinned(tensor).to(device, non_blocking=True) if here else tensor.to(device)
 
 
+def finish(device: "torch.device") -> None:
+    """Wait until a GPU has done what it was given, so that a clock may be read; a CPU always has."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def pinned(tensor: "Tensor") -> "Tensor":
     """Copy in memory that a GPU can read by itself; only such copies go on in the background."""
     return tensor.pin_memory()

@@ -8,7 +8,7 @@ import torch
 from nerfcomp import devices
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.commands.program import main
-from nerfcomp.devices import use_device, used_device
+from nerfcomp.devices import finish, use_device, used_device
 from nerfcomp.errors import SettingsError
 from tests.modules.tiny_fields import save, tiny_ngp
 
@@ -21,6 +21,14 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="a GPU needs a CUDA build"):
         main(["info", "nothing.nfc", "--device", name])
     assert used_device() == torch.device("cpu")
+
+
+def test_clocks_are_read_when_a_gpu_has_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    finish(torch.device("cpu"))
+    finish(torch.device("cuda", 1))
+    assert waited == [torch.device("cuda", 1)]
 
 
 def test_what_is_read_computes_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,15 @@
 """What every datamodule over one scene offers to modules and callbacks."""
 
+from typing import Any
+
 import torch
 from lightning import LightningDataModule
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from nerfcomp.artifacts.convention import as_trained, ray_camera
 from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.devices import sent
 from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.readers.scene import Scene, SceneReader, Split
@@ -39,6 +43,10 @@ class SceneDataModule(LightningDataModule):
             if stage != "fit" or self.has(split):
                 self.split(split)
         self._main = _SPLITS[stage][0]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Copy a batch to the device; the program goes on while a GPU still works on what came before."""
+        return apply_to_collection(batch, Tensor, sent, device)
 
     def has(self, split: Split) -> bool:
         """Whether a split has any views."""

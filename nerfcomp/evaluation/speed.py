@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.devices import finish
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _INTERVAL = 0.01
@@ -31,6 +32,7 @@ def points_per_second(trained: RadianceFieldArtifact, points: int = 2**13, round
         for _ in range(rounds + 1):
             start = time.perf_counter()
             trained.field.shade(*inputs)
+            finish(trained.device)
             seconds.append(time.perf_counter() - start)
     return points / min(seconds[1:])
 

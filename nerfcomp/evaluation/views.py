@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nerfcomp.artifacts.artifact import Artifact, SceneArtifact
 from nerfcomp.artifacts.convention import as_trained, views_into_box
+from nerfcomp.devices import finish
 from nerfcomp.evaluation.report import ViewResult, mean_result
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import Camera, select_views
@@ -56,6 +57,7 @@ def render_view(trained: SceneArtifact, batch: RayBatch) -> RenderedView:
     """
     start = time.perf_counter()
     rendered = trained.draw_batch(batch)
+    finish(rendered.rgb.device)
     seconds = time.perf_counter() - start
     shape = (batch.height, batch.width, 3)
     quality = image_quality(rendered.rgb.float().reshape(shape), batch.rgb.to(rendered.rgb.device).reshape(shape))

@@ -44,7 +44,7 @@ def block_directions(camera: Camera, factor: int) -> Tensor:
         >>> block_directions(make_camera(torch.eye(3, 4), height=2, width=4, focal=2.0), 2).tolist()
         [[[-0.5, -0.0, -1.0], [0.5, -0.0, -1.0]]]
     """
-    inner = [part[:1] if bool((part == part[:1]).all()) else part for part in (camera.intrinsics, camera.distortion)]
+    inner = [part[:1] if _alike(part) else part for part in (camera.intrinsics, camera.distortion)]
     views = max(len(part) for part in inner)
     y, x = (
         torch.arange(-(-size // factor), device=camera.c2w.device) * factor + (factor - 1) / 2
@@ -53,7 +53,13 @@ def block_directions(camera: Camera, factor: int) -> Tensor:
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
     pixels = [part.reshape(1, -1).expand(views, -1).reshape(-1) for part in (grid_x, grid_y)]
     lens = [part.expand(views, 4).repeat_interleave(len(y) * len(x), 0) for part in inner]
-    return pixel_directions(lens[0], lens[1], pixels[0], pixels[1]).view(views, -1, 3)
+    distorted = None if lens[1].device.type == "cpu" else True
+    return pixel_directions(lens[0], lens[1], pixels[0], pixels[1], distorted).view(views, -1, 3)
+
+
+def _alike(rows: Tensor) -> bool:
+    """Whether all rows are known to be the same; a GPU is not asked, as that means waiting for it."""
+    return rows.device.type == "cpu" and bool((rows == rows[:1]).all())
 
 
 def points_along(c2w: Tensor, directions: Tensor, fractions: Tensor, bounds: Bounds) -> Tensor:
@@ -94,8 +100,9 @@ def block_points(
     Returns:
         (B, h, w, 3 K).
     """
-    middle = torch.full((points_per_ray,), 0.5) if jitter is None else jitter
-    fractions = ((torch.arange(points_per_ray) + middle) / points_per_ray).to(camera.c2w)
+    device = camera.c2w.device
+    middle = torch.full((points_per_ray,), 0.5, device=device) if jitter is None else jitter
+    fractions = ((torch.arange(points_per_ray, device=device) + middle) / points_per_ray).to(camera.c2w.dtype)
     points = points_along(camera.c2w, block_directions(camera, factor), fractions, bounds)
     rows = -(-camera.height // factor)
     return points.view(len(points), rows, -1, 3 * points_per_ray)

@@ -46,6 +46,8 @@ class HashSurfaceField(SurfaceField):
         ValueError: An argument outside its range.
     """
 
+    corners: Tensor
+
     def __init__(
         self,
         levels: int = 14,
@@ -72,6 +74,7 @@ class HashSurfaceField(SurfaceField):
         widths = [3 + levels * features, *[hidden_width] * sdf_hidden_layers, 1 + geometry_features]
         self.sdf_layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:]))
         self._make_sphere(sphere_radius)
+        self.register_buffer("corners", torch.tensor(_TETRAHEDRON), persistent=False)
         self.directions = SphericalHarmonics(sh_degree)
         inputs = sh_degree**2 + 3 + geometry_features
         self.rgb_mlp = MLP([inputs, *[hidden_width] * rgb_hidden_layers, 3])
@@ -157,7 +160,7 @@ class HashSurfaceField(SurfaceField):
     def geometry(self, x: Tensor) -> Geometry:
         """Distance, gradient, features and Laplacian: differences over the corners of a tetrahedron."""
         leg = self.normal_step * 2 * self.half_side / math.sqrt(3)
-        corners = x.new_tensor(_TETRAHEDRON)
+        corners = self.corners.to(x.dtype)
         points = torch.cat([x, (x + leg * corners.unsqueeze(1)).flatten(0, 1)])
         hidden = self._hidden(points)
         middle, around = hidden[: len(x)], self._distance(hidden[len(x) :]).view(4, -1)

@@ -160,8 +160,40 @@ def image_rays(camera: Camera, view: int, near: float, far: float, ndc: bool = F
     return _bounded(camera, origins, directions, near, far, ndc)
 
 
+def ray_starts(camera: Camera, ndc: bool = False) -> Tensor:
+    """Box around where the rays of all views start.
+
+    Args:
+        camera: C views.
+        ndc: As for :func:`camera_rays`; rays then start on the near plane.
+
+    Returns:
+        (2, 3) least and largest coordinates, on the CPU.
+
+    Example:
+        >>> from nerfcomp.geometry.cameras import make_camera
+        >>> camera = make_camera(torch.eye(3, 4), height=4, width=6, focal=2.0)
+        >>> ray_starts(camera).tolist(), ray_starts(camera, ndc=True).tolist()
+        ([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[-1.0, -1.0, -1.0], [1.0, 1.0, -1.0]])
+    """
+    starts = camera.c2w[:, :, 3]
+    if ndc:  # where lenses are straight or invertible, the outermost rays run along the border of a picture
+        x, y = torch.arange(camera.width + 1) - 0.5, torch.arange(camera.height + 1) - 0.5
+        columns = torch.cat([x, x, x[:1].expand(len(y)), x[-1:].expand(len(y))]).to(starts)
+        rows = torch.cat([y[:1].expand(len(x)), y[-1:].expand(len(x)), y, y]).to(starts)
+        views = torch.arange(len(starts), device=starts.device).repeat_interleave(len(columns))
+        border = columns.repeat(len(starts)), rows.repeat(len(starts))
+        starts = camera_rays(camera, views, *border, near=0, far=1, ndc=True).origins
+    return torch.stack([starts.amin(0), starts.amax(0)]).cpu()
+
+
 def ndc_rays(
-    origins: Tensor, directions: Tensor, near: float, far: float, half_width: float, half_height: float
+    origins: Tensor,
+    directions: Tensor,
+    near: float,
+    far: float,
+    half_width: float | Tensor,
+    half_height: float | Tensor,
 ) -> Rays:
     """Map world rays to the normalised device coordinates of a camera at the origin that looks along -z.
 
@@ -203,7 +235,7 @@ def ndc_rays(
 def _bounded(camera: Camera, origins: Tensor, directions: Tensor, near: float, far: float, ndc: bool) -> Rays:
     """Attach bounds, through NDC when asked."""
     if ndc:
-        fx, fy = camera.intrinsics[0, :2].tolist()
+        fx, fy = camera.intrinsics[0, :2].double().unbind()  # stay where they are: asking a GPU means waiting for it
         return ndc_rays(origins, directions, near, far, camera.width / (2 * fx), camera.height / (2 * fy))
     bound = directions.new_ones(len(directions), 1)
     return Rays(origins, directions, near * bound, far * bound, directions)

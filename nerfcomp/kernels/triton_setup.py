@@ -30,6 +30,7 @@ except ImportError:  # the modules with kernels can still be imported; `choose_b
 
 
 _LARGEST = 2**16
+_LARGEST_TENSOR = 2**20  # elements of one tensor of a program, in Triton
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -50,9 +51,15 @@ def power_of_two(number: int) -> int:
     return int(1 << max(number - 1, 0).bit_length())
 
 
-def block_size(number: int, on_gpu: int, largest: int = _LARGEST) -> int:
-    """Elements that one program takes: ``on_gpu``, or in the interpreter all of ``number`` unless they are too many."""
-    return min(max(power_of_two(number), 16), largest) if interpreting() else on_gpu
+def block_size(number: int, on_gpu: int, width: int = 1) -> int:
+    """Elements that one program takes: ``on_gpu``, or in the interpreter all of ``number`` unless they are too many.
+
+    Args:
+        number: Elements in all.
+        on_gpu: Elements per program on a GPU.
+        width: Numbers that a program holds per element, a power of two.
+    """
+    return min(max(power_of_two(number), 16), _LARGEST, _LARGEST_TENSOR // width) if interpreting() else on_gpu
 
 
 def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments: Any, **constants: Any) -> None:

@@ -12,6 +12,7 @@ from nerfcomp.evaluation.report import ViewResult, mean_result, write_csv, write
 from nerfcomp.evaluation.views import render_view
 from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.modules.base import FieldModule, OptimizerFactory, SchedulerFactory, gather_rows
+from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,9 @@ class EvaluatedModule(FieldModule):
 
     def prepare_tuning(self) -> None:
         """Get ready to tune a field that is quantized and prepared; called once, see `LSAModule`."""
+
+    def meet(self, scene: Scene) -> None:
+        """Learn from where training looks, where a step needs it; see `LSAModule`."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the field, so that the weights can be used without this run's configuration."""

@@ -15,6 +15,7 @@ from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook
+from nerfcomp.devices import sent
 from nerfcomp.errors import NerfcompError
 from nerfcomp.fields import LightField
 from nerfcomp.geometry.rays import ViewBatch
@@ -160,7 +161,7 @@ class LightFieldModule(EvaluatedModule):
             return None
         assert self.student is not None
         generator = torch.Generator().manual_seed(self.global_step)
-        return torch.rand(self.student.points_per_ray, generator=generator)
+        return sent(torch.rand(self.student.points_per_ray, generator=generator), self.device)
 
     def training_step(self, batch: ViewBatch) -> dict[str, Tensor]:
         """One step."""

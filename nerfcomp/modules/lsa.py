@@ -176,6 +176,7 @@ class LSAModule(EvaluatedModule):
 
     def on_train_start(self) -> None:
         """Find out where the quantized field is empty; a resumed run knows."""
+        self.tuning.meet(self._data.scene)
         if not self.resumed:
             self.trained.prepare()
             self.tuning.prepare_tuning()

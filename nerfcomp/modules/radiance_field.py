@@ -21,12 +21,13 @@ from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.modules.processes import RankShares
-from nerfcomp.modules.sized_step import MARCHED, sized_step
+from nerfcomp.modules.sized_step import MARCHED, sized_figures, sized_losses
 from nerfcomp.optim import GridAdam
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import Rendered, Sampler, Samples, render
 from nerfcomp.rendering.losses import distortion_loss, opacity_entropy_loss
 from nerfcomp.rendering.metrics import psnr
+from nerfcomp.rendering.sized import Sized, sized_samples
 from nerfcomp.rendering.visibility import affordable_samples, visible_samples
 
 _RGB_LOSSES = {
@@ -136,6 +137,10 @@ class RadianceFieldModule(EvaluatedModule):
         """Show the training views to the sampler before training."""
         self.sampler.prepare(scene.aabb, scene.camera, scene.ndc, opacities(scene))
 
+    def meet(self, scene: Scene) -> None:
+        """Tell the sampler from where training looks."""
+        self.sampler.meet(scene.camera, scene.ndc)
+
     @property
     def data(self) -> Any:
         """The datamodule."""
@@ -151,8 +156,7 @@ class RadianceFieldModule(EvaluatedModule):
         """Named losses of one batch of rays, with the figures that callbacks show."""
         jitter = self.jitter(len(batch.rgb))
         with self.stage("march"):
-            room = MARCHED * self.max_samples
-            buffer = self.sampler.march_into(batch.rays, jitter, room) if self.sized else None
+            buffer = self.sampler.march_into(batch.rays, jitter, MARCHED * self.max_samples) if self.sized else None
             marched = self.sampler(batch.rays, jitter) if buffer is None else buffer
         if buffer is not None:
             return self._sized_step(batch, buffer)
@@ -171,11 +175,24 @@ class RadianceFieldModule(EvaluatedModule):
 
     def _sized_step(self, batch: RayBatch, marched: Samples) -> dict[str, Tensor]:
         """`step` on a GPU, which the host does not wait for."""
-        alpha, weights = self.watched(self.field.alpha), (self.opacity_weight, self.distortion_weight)
-        found = sized_step(self.shade, alpha, batch, marched, self.max_samples, self.rgb_loss_name, weights)
-        shares = RankShares(found.n_rays.view(1), self.device)
-        loss = torch.stack(list(found.losses.values())).sum() * shares.wait()[0]
-        return {"loss": loss, **found.losses, **found.figures}
+        sized = self.choose_sized(marched, batch.rays.viewdirs)
+        shares = RankShares(sized.n_rays.view(1), self.device)
+        rendered = render(self.shade, batch.rays, sized.samples, batch.background)
+        losses = self.sized_losses(rendered, batch, sized)
+        loss = torch.stack(list(losses.values())).sum() * shares.wait()[0]
+        return {"loss": loss, **losses, **self.sized_figures(rendered, batch, sized)}
+
+    def choose_sized(self, marched: Samples, viewdirs: Tensor) -> Sized:
+        """`choose` of the leading rays of a buffer whose samples fit in ``max_samples``."""
+        return sized_samples(marched, viewdirs, self.watched(self.field.alpha), self.max_samples)
+
+    def sized_losses(self, rendered: Rendered, batch: RayBatch, sized: Sized) -> dict[str, Tensor]:
+        """`losses` of the rays that are used."""
+        return sized_losses(rendered, batch, sized, self.rgb_loss_name, (self.opacity_weight, self.distortion_weight))
+
+    def sized_figures(self, rendered: Rendered, batch: RayBatch, sized: Sized) -> dict[str, Tensor]:
+        """`figures` of the rays that are used."""
+        return sized_figures(rendered, batch, sized)
 
     def choose(self, samples: Samples, viewdirs: Tensor) -> Samples:
         """The samples of rays with directions (N, 3) on which a step trains: those that light reaches."""

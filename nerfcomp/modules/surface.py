@@ -12,12 +12,14 @@ from nerfcomp.artifacts.surface import SurfaceArtifact
 from nerfcomp.fields import SurfaceField
 from nerfcomp.fields.surface import Geometry
 from nerfcomp.geometry.rays import RayBatch
+from nerfcomp.kernels.composite import composite
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.hull_start import fit_distance
 from nerfcomp.modules.radiance_field import RadianceFieldModule
 from nerfcomp.optim import GridAdam
 from nerfcomp.rendering import Rendered, Sampler, Samples
 from nerfcomp.rendering.hull import hull_distance
+from nerfcomp.rendering.sized import Sized, kept_within, real_rows, within
 from nerfcomp.rendering.surface_losses import curvature_loss, eikonal_loss, mask_loss, unit_share
 from nerfcomp.rendering.surface_samples import end_distances, weighty_samples
 
@@ -57,7 +59,6 @@ class SurfaceModule(RadianceFieldModule):
     """
 
     field: SurfaceField
-    sized = False  # losses on samples are means over those that there are
 
     def __init__(
         self,
@@ -125,6 +126,15 @@ class SurfaceModule(RadianceFieldModule):
         alpha = self.watched(self.field.alpha_between)(before, after, samples.dt)
         return weighty_samples(samples, alpha, self.least_weight)
 
+    def choose_sized(self, marched: Samples, viewdirs: Tensor) -> Sized:
+        """Those with a weight in their pixel."""
+        samples = within(marched)
+        dt = torch.where(real_rows(marched), samples.dt, 1.0)  # slopes are differences divided by lengths
+        with torch.no_grad():
+            alpha = self.watched(self.field.alpha)(samples.x, viewdirs.index_select(0, samples.ray_indices), dt)
+            weights = composite(alpha, samples.x, samples.t, samples.offsets, 0.0).weights
+        return kept_within(marched, weights > self.least_weight, self.max_samples)
+
     def follow_schedule(self, step: int) -> None:
         """Let levels in and the slope through that are due at a step, and sharpen the surface."""
         if step < self.sharpen_steps:
@@ -142,22 +152,41 @@ class SurfaceModule(RadianceFieldModule):
 
     def losses(self, rendered: Rendered, batch: RayBatch, n_rays: int) -> dict[str, Tensor]:
         """Weighted losses of the first rays of a batch."""
-        found = super().losses(rendered, batch, n_rays)
+        alpha = None if batch.alpha is None else batch.alpha[:n_rays]
+        return super().losses(rendered, batch, n_rays) | self._surface_losses(rendered, alpha, None, None)
+
+    def sized_losses(self, rendered: Rendered, batch: RayBatch, sized: Sized) -> dict[str, Tensor]:
+        """`losses` of the rays that are used."""
+        shares = sized.shares(len(batch.rgb)), sized.real
+        return super().sized_losses(rendered, batch, sized) | self._surface_losses(rendered, batch.alpha, *shares)
+
+    def _surface_losses(
+        self, rendered: Rendered, alpha: Tensor | None, share: Tensor | None, real: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Losses beside those of the colours; of all rays and samples unless shares and what is real say otherwise."""
         geometry: Geometry = rendered.shade.geometry  # type: ignore[union-attr]
-        gradients = [geometry.gradients, *self._random_gradients()]
-        found["eikonal"] = self.eikonal_weight * eikonal_loss(torch.cat(gradients))
-        if batch.alpha is not None and self.mask_weight > 0:
-            found["mask"] = self.mask_weight * mask_loss(rendered.opacity, batch.alpha[:n_rays])
+        gradients = torch.cat([geometry.gradients, *self._random_gradients()])
+        counts = None if real is None else torch.nn.functional.pad(real, (0, len(gradients) - len(real)), value=True)
+        found = {"eikonal": self.eikonal_weight * eikonal_loss(gradients, counts)}
+        if alpha is not None and self.mask_weight > 0:
+            found["mask"] = self.mask_weight * mask_loss(rendered.opacity, alpha, share)
         if geometry.laplacian is not None and self.curvature_weight > 0:
             weight = self.curvature_weight * self.field.detail
-            found["curvature"] = weight * curvature_loss(geometry.laplacian * self.field.half_side)
+            found["curvature"] = weight * curvature_loss(geometry.laplacian * self.field.half_side, real)
         return found
 
     def figures(self, rendered: Rendered, batch: RayBatch, n_rays: int) -> dict[str, Tensor]:
         """What callbacks show of a step."""
+        return super().figures(rendered, batch, n_rays) | self._surface_figures(rendered, None)
+
+    def sized_figures(self, rendered: Rendered, batch: RayBatch, sized: Sized) -> dict[str, Tensor]:
+        """`figures` of the rays that are used."""
+        return super().sized_figures(rendered, batch, sized) | self._surface_figures(rendered, sized.real)
+
+    def _surface_figures(self, rendered: Rendered, real: Tensor | None) -> dict[str, Tensor]:
         geometry: Geometry = rendered.shade.geometry  # type: ignore[union-attr]
-        figures = {"s_inverse": 1 / self.field.inv_s.detach()[0], "unit_share": unit_share(geometry.gradients.detach())}
-        return super().figures(rendered, batch, n_rays) | figures
+        share = unit_share(geometry.gradients.detach(), real)
+        return {"s_inverse": 1 / self.field.inv_s.detach()[0], "unit_share": share}
 
     def _random_gradients(self) -> Sequence[Tensor]:
         """Gradients at random places of the box."""

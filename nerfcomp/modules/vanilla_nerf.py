@@ -4,16 +4,19 @@ import torch
 from torch import Tensor
 
 from nerfcomp.compression import WeightHook
+from nerfcomp.devices import sent
 from nerfcomp.errors import SettingsError
 from nerfcomp.fields import NeRFField
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.processes import RankShares
 from nerfcomp.modules.radiance_field import RadianceFieldModule, opacities
+from nerfcomp.modules.sized_step import MARCHED, rgb_error, sized_figures
 from nerfcomp.readers.scene import Scene
-from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, render
+from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, Samples, render
 from nerfcomp.rendering.emptiness import occupied_at
 from nerfcomp.rendering.metrics import psnr
+from nerfcomp.rendering.sized import kept_within
 from nerfcomp.rendering.surface_memory import SurfaceMemory
 from nerfcomp.rendering.visibility import kept_samples, rays_within, some_rays
 
@@ -119,6 +122,11 @@ class VanillaNeRFModule(RadianceFieldModule):
         self.training_sampler.grid.set_aabb(self.field.aabb)
         self.training_sampler.set_occupied(occupied)
 
+    def meet(self, scene: Scene) -> None:
+        """Tell the sampler of training from where it looks."""
+        if self.training_sampler is not None:
+            self.training_sampler.meet(scene.camera, scene.ndc)
+
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Refresh the occupancy when due, then one step."""
         if self.training_sampler is not None:
@@ -157,8 +165,11 @@ class VanillaNeRFModule(RadianceFieldModule):
     def _occupancy_step(self, batch: RayBatch, training_sampler: OccupancySampler) -> dict[str, Tensor]:
         """Both networks at samples in occupied cells, and at some in empty space."""
         assert self.memory is not None
-        aabb = training_sampler.grid.aabb
-        marched = training_sampler(batch.rays, self.jitter(len(batch.rgb)))
+        aabb, jitter = training_sampler.grid.aabb, self.jitter(len(batch.rgb))
+        buffer = training_sampler.march_into(batch.rays, jitter, MARCHED * self.max_samples)
+        if buffer is not None:
+            return self._sized_occupancy_step(batch, training_sampler, buffer)
+        marched = training_sampler(batch.rays, jitter)
         samples = self.memory.lit(marched, aabb)
         n_rays = max(1, rays_within(samples, self.max_samples))
         samples = some_rays(samples, 0, n_rays)
@@ -171,6 +182,38 @@ class VanillaNeRFModule(RadianceFieldModule):
         shares = RankShares([n_rays, n_coarse], self.device)
         losses["empty"] = self.empty_weight * self._empty_loss(batch.rays, training_sampler)
         return _summary(losses, rendered, rgb, dict(zip(("rgb", "coarse"), shares.wait())))
+
+    def _sized_occupancy_step(
+        self, batch: RayBatch, training_sampler: OccupancySampler, marched: Samples
+    ) -> dict[str, Tensor]:
+        """`_occupancy_step` on a GPU, which the host does not wait for."""
+        assert self.memory is not None
+        aabb = training_sampler.grid.aabb
+        sized = kept_within(marched, self.memory.lit_rows(marched, aabb), self.max_samples)
+        rendered = render(self.field.shade, batch.rays, sized.samples, batch.background)
+        assert rendered.shade is not None
+        self.memory.record_sized(sized, rendered.shade.alpha.detach(), aabb)
+        share = sized.shares(len(batch.rgb))
+        losses = {"rgb": rgb_error(rendered.rgb, batch.rgb, share, self.rgb_loss_name)}
+        losses["coarse"], n_coarse = self._sized_coarse_loss(batch, training_sampler)
+        shares = RankShares(torch.stack([sized.n_rays, n_coarse]), self.device)
+        losses["empty"] = self.empty_weight * self._empty_loss(batch.rays, training_sampler)
+        figures = sized_figures(rendered, batch, sized)
+        return _weighted(losses, figures, dict(zip(("rgb", "coarse"), shares.wait())))
+
+    def _sized_coarse_loss(self, batch: RayBatch, training_sampler: OccupancySampler) -> tuple[Tensor, Tensor]:
+        """`_coarse_loss` on a GPU."""
+        assert self.memory is not None
+        most = max(1, int(self.coarse_share * self.max_samples))
+        rays, rgb, background = _leading(batch, most)
+        t = self.sampler.distances(rays, self.jitter(len(batch.rgb))[:most])
+        samples, aabb = self.sampler.place(rays, t).samples, training_sampler.grid.aabb
+        inside = occupied_at(samples.x, training_sampler.occupied, aabb, outside=False)
+        seen = samples._replace(dt=samples.dt * inside)  # what is left out hides nothing
+        sized = kept_within(samples, inside & self.memory.lit_rows(seen, aabb), most)
+        rendered = render(self.field.coarse_shade, rays, sized.samples, background)
+        error = rgb_error(rendered.rgb, rgb, sized.shares(len(rgb)), self.rgb_loss_name)
+        return error, sized.n_rays
 
     def _coarse_loss(self, batch: RayBatch, training_sampler: OccupancySampler) -> tuple[Tensor, int]:
         """Error of the coarse network where pictures evaluate it, in occupied cells, and how many rays it is of."""
@@ -190,12 +233,15 @@ class VanillaNeRFModule(RadianceFieldModule):
         count, device = self.empty_points, rays.near.device
         generator = torch.Generator().manual_seed(self.global_step + _EMPTY_STREAM)
         draws = torch.rand(2, 2 * count * self.trainer.world_size, dtype=torch.float64, generator=generator)
-        place, ray = draws[:, self.global_rank :: self.trainer.world_size].to(device)
+        place, ray = sent(draws[:, self.global_rank :: self.trainer.world_size].contiguous(), device)
         place, some = place.float().unsqueeze(1) * _REACH, (ray * len(rays.near)).long()
         near, far, origins, directions = (v[some] for v in (rays.near, rays.far, rays.origins, rays.directions))
         x = origins + torch.lerp(near, far, place) * directions
-        x = x[~occupied_at(x, training_sampler.occupied, training_sampler.grid.aabb, outside=False)][:count]
-        excess = [torch.relu(network.raw_density(x) + self.empty_margin).sum() for network in self.field.networks]
+        empty = ~occupied_at(x, training_sampler.occupied, training_sampler.grid.aabb, outside=False)
+        first = empty & (empty.cumsum(0) <= count)
+        if device.type == "cpu":  # a GPU would be asked how many they are, and evaluates all of them
+            x, first = x[first], first[first]
+        excess = [torch.relu(network.raw_density(x) + self.empty_margin) * first for network in self.field.networks]
         return torch.stack(excess).sum() / count
 
 
@@ -214,5 +260,10 @@ def _summary(
         "samples_per_ray": torch.tensor(len(rendered.samples.t) / max(len(rgb), 1)),
         "rays": torch.tensor(float(len(rgb))),
     }
-    weighted = [loss * (shares or {}).get(name, 1.0) for name, loss in losses.items()]
+    return _weighted(losses, figures, shares or {})
+
+
+def _weighted(losses: dict[str, Tensor], figures: dict[str, Tensor], shares: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Losses, their sum, each times its share among the processes if it has one, and figures to show."""
+    weighted = [loss * shares.get(name, 1.0) for name, loss in losses.items()]
     return {"loss": torch.stack(weighted).sum(), **losses, **figures}

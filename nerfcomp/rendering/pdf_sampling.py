@@ -33,7 +33,7 @@ def stratified(near: Tensor, far: Tensor, count: int, jitter: Tensor, lindisp: b
     """
     part = torch.linspace(0.0, 1.0, count, device=near.device, dtype=near.dtype)
     t = 1 / (1 / near * (1 - part) + 1 / far * part) if lindisp else near * (1 - part) + far * part
-    if not bool((jitter > 0).any()):
+    if jitter.device.type == "cpu" and not bool((jitter > 0).any()):  # asking a GPU means waiting for it
         return t
     middles = (t[:, 1:] + t[:, :-1]) / 2
     lower, upper = torch.cat([t[:, :1], middles], 1), torch.cat([middles, t[:, -1:]], 1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nerfcomp.geometry.cameras import Camera
-from nerfcomp.geometry.rays import Rays
+from nerfcomp.geometry.rays import Rays, ray_starts
 from nerfcomp.kernels.backends import Backend, choose_backend
 from nerfcomp.kernels.march import Samples, march
 from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
@@ -74,6 +74,14 @@ class Sampler(nn.Module):
             The samples; none where there is nothing to gain.
         """
         return None
+
+    def meet(self, camera: Camera, ndc: bool = False) -> None:
+        """Learn from where training looks; otherwise every step has to ask its rays.
+
+        Args:
+            camera: The training views.
+            ndc: Rays are marched in normalised device coordinates.
+        """
 
     def prepare(
         self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
@@ -176,7 +184,7 @@ class OccupancySampler(Sampler):
         self.camera_clearance = camera_clearance
         self.coarse_until = coarse_until
         self.coarse = False
-        self._centres: Tensor | None = None
+        self._starts: Tensor | None = None
         self.backend: Backend = backend
         self.portion = _PORTION if max_samples % _PORTION == 0 else 0
 
@@ -209,12 +217,18 @@ class OccupancySampler(Sampler):
         self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
     ) -> None:
         """Move the grid into the scene's box and rule out what no view sees, or what one sees to be empty."""
+        self._starts = None
         self.grid.set_aabb(aabb)
-        self._centres = None if camera is None or ndc else camera.c2w[:, :, 3].cpu()
+        if camera is not None:
+            self.meet(camera, ndc)
         if camera is not None and not ndc:
             self.grid.mark_unseen(camera, self.camera_clearance)
             if alpha is not None:
                 self.grid.carve(camera, alpha)
+
+    def meet(self, camera: Camera, ndc: bool = False) -> None:
+        """Know how far rays may reach."""
+        self._starts = ray_starts(camera, ndc)
 
     def update(self, step: int, opacity_fn: OpacityFunction) -> None:
         """Refresh the grid when a step is due."""
@@ -244,11 +258,11 @@ class OccupancySampler(Sampler):
 
     @property
     def reach(self) -> float | None:
-        """Largest distance from a training camera to a corner of the box; unknown without cameras in its space."""
-        if self._centres is None:
+        """A distance from where training rays start that no corner of the box is beyond; unknown without cameras."""
+        if self._starts is None:
             return None
-        corners = torch.cartesian_prod(*self.grid.box.t()).to(self._centres)
-        return float(torch.cdist(self._centres, corners).max())
+        starts, corners = (torch.cartesian_prod(*box.t()) for box in (self._starts, self.grid.box.to(self._starts)))
+        return float(torch.cdist(starts, corners).max())
 
     def _march(
         self,

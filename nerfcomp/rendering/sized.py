@@ -25,31 +25,78 @@ class Sized(NamedTuple):
     samples: Samples
     n_rays: Tensor
 
+    @property
+    def real(self) -> Tensor:
+        """Which rows (M,) are samples of a ray."""
+        return torch.arange(len(self.samples.t), device=self.n_rays.device) < self.samples.offsets[-1:]
+
     def shares(self, total: int) -> Tensor:
         """What each of ``total`` rays counts in a mean over those used, (total,)."""
         number = torch.arange(total, device=self.n_rays.device)
         return (number < self.n_rays) / self.n_rays.clamp(min=1).float()
 
 
-def lit_counts(marched: Samples, alpha: Tensor, least_transmittance: float) -> Tensor:
-    """Leading samples (N,) of each ray that light reaches; 0 for rays whose samples did not fit.
+def within(samples: Samples) -> Samples:
+    """The same buffer, in which rays whose samples did not fit have none; what reads buffers may then trust offsets."""
+    offsets = samples.offsets
+    total = torch.where(offsets <= len(samples.t), offsets, 0).amax()
+    return samples._replace(offsets=offsets.clamp(max=total))
+
+
+def real_rows(samples: Samples) -> Tensor:
+    """Which rows (M,) of a buffer are samples of a ray that fits."""
+    offsets = samples.offsets
+    total = torch.where(offsets <= len(samples.t), offsets, 0).amax()
+    return torch.arange(len(samples.t), device=offsets.device) < total
+
+
+def depth_in_front(own: Tensor, samples: Samples) -> Tensor:
+    """Optical depth (M,) float64 in front of each sample of a buffer, of those of the samples, ``own`` (M,)."""
+    before = own.double().cumsum(0) - own.double()
+    return before - before[samples.offsets[:-1].clamp(max=len(own) - 1)][samples.ray_indices]
+
+
+def lit_rows(marched: Samples, alpha: Tensor, least_transmittance: float) -> Tensor:
+    """Which samples (M,) of a buffer light reaches: leading ones of each ray.
 
     Args:
         marched: Samples of N rays in a buffer, see `march` with a ``capacity``.
         alpha: (M,) their opacities; of rows that belong to no ray anything.
         least_transmittance: A sample behind less transmittance is not lit; in (0, 1).
     """
-    capacity, offsets = len(marched.t), marched.offsets
-    fits = offsets[1:] <= capacity
-    ends = torch.where(fits, offsets[1:], 0)
-    real = torch.arange(capacity, device=alpha.device) < ends.amax()
-    own = torch.where(real, -torch.log1p(-alpha).clamp(min=-OPAQUE), 0.0).double()
-    before = own.cumsum(0) - own
-    depth = before - before[offsets[:-1].clamp(max=capacity - 1)][marched.ray_indices]
-    lit = real & (depth <= -math.log(least_transmittance))
-    sums = torch.nn.functional.pad(lit.cumsum(0), (1, 0))
-    begins = torch.where(fits, offsets[:-1], 0)
-    return (sums[ends] - sums[begins]) * fits
+    own = torch.where(real_rows(marched), -torch.log1p(-alpha).clamp(min=-OPAQUE), 0.0)
+    return depth_in_front(own, marched) <= -math.log(least_transmittance)
+
+
+@torch.no_grad()
+def kept_within(samples: Samples, keep: Tensor, most: int) -> Sized:
+    """Keep some samples, of as many leading rays as together have at most ``most`` of them.
+
+    Args:
+        samples: Samples of N rays in a buffer, see `march` with a ``capacity``.
+        keep: (M,) bool, which ones; of rows that belong to no ray anything.
+        most: Number of samples of the result.
+
+    >>> ray, offsets = torch.tensor([0, 0, 1, 0]), torch.tensor([0, 2, 3])
+    >>> two = Samples(torch.zeros(4, 3), torch.arange(4.0), torch.ones(4), ray, offsets)
+    >>> samples, n_rays = kept_within(two, torch.tensor([False, True, True, True]), most=3)
+    >>> samples.t.tolist(), samples.dt.tolist(), samples.offsets.tolist(), n_rays.item()
+    ([1.0, 2.0, 0.0], [1.0, 1.0, 0.0], [0, 1, 2], 2)
+    """
+    capacity = len(samples.t)
+    fits = samples.offsets[1:] <= capacity
+    keep = keep & real_rows(samples)
+    running = torch.nn.functional.pad(keep.cumsum(0), (1, 0))
+    ends, begins = (torch.where(fits, part, 0) for part in (samples.offsets[1:], samples.offsets[:-1]))
+    counts = running[ends] - running[begins]
+    used = fits & (counts.cumsum(0) <= most)
+    offsets = torch.nn.functional.pad((counts * used).cumsum(0), (1, 0))
+    place = torch.where(keep, running[:-1], most).clamp(max=most)
+    rows = torch.arange(capacity, device=place.device)
+    real = torch.arange(most, device=place.device) < offsets[-1:]
+    source = torch.where(real, rows.new_zeros(most + 1).scatter_(0, place, rows)[:most], 0)
+    x, t, dt, ray = (part.index_select(0, source) for part in samples[:4])
+    return Sized(Samples(x, t, dt * real, torch.where(real, ray, 0), offsets), used.sum())
 
 
 @torch.no_grad()
@@ -75,12 +122,4 @@ def sized_samples(
     ([1.0, 1.0, 1.0, 0.0], [0, 2, 3], 2)
     """
     alpha = alpha_fn(marched.x, viewdirs.index_select(0, marched.ray_indices), marched.dt)
-    counts = lit_counts(marched, alpha, least_transmittance)
-    used = (marched.offsets[1:] <= len(marched.t)) & (counts.cumsum(0) <= most)
-    offsets = torch.nn.functional.pad((counts * used).cumsum(0), (1, 0))
-    row = torch.arange(most, device=offsets.device)
-    real = row < offsets[-1:]
-    ray = (torch.searchsorted(offsets, row, right=True) - 1).clamp(max=len(counts) - 1)
-    source = torch.where(real, marched.offsets[ray] + row - offsets[ray], 0)
-    x, t, dt = (part.index_select(0, source) for part in marched[:3])
-    return Sized(Samples(x, t, dt * real, torch.where(real, ray, 0), offsets), used.sum())
+    return kept_within(marched, lit_rows(marched, alpha, least_transmittance), most)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nerfcomp.kernels.march import Samples
 from nerfcomp.rendering.emptiness import cell_numbers
+from nerfcomp.rendering.sized import Sized, depth_in_front
 from nerfcomp.rendering.visibility import kept_samples, optical_depth
 
 _TRUSTED = 0.5  # of a remembered density: a cell is rarely as dense everywhere as where it was seen
@@ -44,6 +45,22 @@ class SurfaceMemory(nn.Module):
         cells, inverse, counts = torch.unique(self._cells(samples, aabb), return_inverse=True, return_counts=True)
         total = torch.zeros(len(cells), device=alpha.device).index_add_(0, inverse, density)
         self.density[cells] = (self.density[cells] + total) / (1 + counts)
+
+    @torch.no_grad()
+    def record_sized(self, sized: Sized, alpha: Tensor, aabb: Tensor) -> None:
+        """`record` of samples in a buffer, on a GPU that is asked for no number; ``alpha`` has its length."""
+        samples, real = sized.samples, sized.real
+        density = -torch.log1p(-alpha.clamp(max=0.9999)) / torch.where(real, samples.dt, 1.0)
+        cells = self._cells(samples, aabb)
+        counts = torch.zeros_like(self.density).index_add_(0, cells, real.float())
+        total = torch.zeros_like(self.density).index_add_(0, cells, torch.where(real, density, 0.0))
+        self.density.copy_(torch.where(counts > 0, (self.density + total) / (1 + counts), self.density))
+
+    @torch.no_grad()
+    def lit_rows(self, samples: Samples, aabb: Tensor) -> Tensor:
+        """Which samples (M,) of a buffer `lit` would keep; of rows that belong to no ray anything."""
+        own = self.density[self._cells(samples, aabb)] * samples.dt
+        return depth_in_front(own, samples) < self.limit
 
     @torch.no_grad()
     def lit(self, samples: Samples, aabb: Tensor) -> Samples:

@@ -79,6 +79,22 @@ def test_equals_slow_loop(backend: Backend, early_stop: float) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_behind_the_last_ray_do_not_matter(backend: Backend) -> None:
+    alpha, rgb, t, dt, offsets = packed()
+    more = [torch.cat([part, torch.full_like(part[:2], torch.nan)]) for part in (alpha, rgb, t, dt)]
+    results = []
+    for a, c, at, width in ((alpha, rgb, t, dt), more):
+        a, c = a.clone().requires_grad_(), c.clone().requires_grad_()
+        out = composite(a, c, at, offsets, backend=backend)
+        spread = distortion_loss(out.weights, at, width, offsets, backend=backend)
+        loss = out.rgb.sum() + out.depth.sum() + spread.sum()
+        results.append([*out, spread, *torch.autograd.grad(loss, [a, c])])
+    for name, known, buffered in zip((*Composite._fields, "distortion", "alpha", "colours"), *results):
+        torch.testing.assert_close(buffered[: len(known)], known, msg=name)
+        assert not buffered[len(known) :].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_sample_that_crosses_the_limit_is_the_last(backend: Backend) -> None:
     """Transmittance 1, 0.01, 0.0001: the second sample takes it to the limit and counts, the third does not."""
     alpha = torch.tensor([0.99, 0.99, 0.5], dtype=torch.float64)

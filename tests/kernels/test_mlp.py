@@ -43,6 +43,14 @@ def test_twin_equals_torch(widths: list[int], points: int, backend: Backend) -> 
 
 
 @pytest.mark.parametrize("backend", [TRITON])
+def test_more_inputs_than_a_program_takes(backend: Backend) -> None:
+    x, matrices = torch.randn(2**14 + 5, 32), network([32, 64, 1])
+    ours, theirs = gradients(x, matrices, backend), gradients(x, matrices, "torch")
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("backend", [TRITON])
 @pytest.mark.parametrize("strides", ["rows", "neither", "broadcast"])
 def test_any_strides(backend: Backend, strides: str) -> None:
     x, matrices = torch.randn(40, 32), network([32, 64, 16])

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from nerfcomp.descriptions import Description
 from nerfcomp.errors import ContainerError
-from nerfcomp.geometry.rays import Rays
+from nerfcomp.geometry.cameras import make_camera
+from nerfcomp.geometry.rays import Rays, image_rays
+from nerfcomp.kernels.march import intersect_box
 from nerfcomp.rendering import OccupancySampler, build_sampler, describe_sampler
 from tests.rendering.conftest import Ball
 from tests.rendering.opacities import about
@@ -33,6 +35,23 @@ def test_steps_across_the_innermost_cube(rays_into: Callable[[int, float], Rays]
     sampler.prepare(BOX)
     samples = sampler(rays_into(10, 0.5))
     torch.testing.assert_close(samples.dt, torch.full_like(samples.dt, 3**0.5 / 64))
+
+
+@pytest.mark.parametrize("ndc", [False, True])
+def test_no_training_ray_leaves_the_box_behind_its_reach(ndc: bool) -> None:
+    """As rays of all pixels say; tighter than twice what they need."""
+    turn = torch.linalg.qr(torch.eye(3) + 0.1 * torch.randn(5, 3, 3)).Q
+    turn = turn * turn.diagonal(dim1=1, dim2=2).sign()[:, None]
+    poses = torch.cat([turn, 0.3 * torch.randn(5, 3, 1)], 2)
+    camera = make_camera(poses, height=12, width=16, focal=14.0)
+    sampler = OccupancySampler(resolution=16)
+    assert sampler.reach is None
+    sampler.prepare(BOX, camera, ndc)
+    bounds = (0.0, 1.0) if ndc else (0.0, 9.0)
+    rays = [image_rays(camera, view, *bounds, ndc) for view in range(5)]
+    leave = [intersect_box(*part[:4], BOX)[1].max() for part in rays]
+    reach = sampler.reach
+    assert reach is not None and max(leave) <= reach < 2.5 * max(leave)
 
 
 def test_training_marches_coarsely_at_first() -> None:

@@ -108,7 +108,8 @@ def composite(
         alpha: (M,) opacity of each sample's interval, in [0, 1]; float64, or computed in float32.
         rgb: (M, 3) colour of each sample.
         t: (M,) distance of each sample.
-        offsets: (N + 1,) int64; the samples of ray r are ``offsets[r]:offsets[r + 1]``.
+        offsets: (N + 1,) int64; the samples of ray r are ``offsets[r]:offsets[r + 1]``; what is behind the last ray
+            has weight 0 and no gradient.
         early_stop: Transmittance at which a ray ends, in [0, 1).
         transmittance: (N,) light that arrives at each ray's first sample; none is 1.
         backend: "torch", "numba" (on the CPU), "triton" (on a GPU), or "auto", see `choose_backend`.
@@ -128,6 +129,9 @@ def composite(
         from nerfcomp.kernels.composite.triton_kernel import composite_triton
 
         return Composite(*composite_triton(*inputs))
+    if spare := len(alpha) - int(offsets[-1]):
+        found = composite(alpha[:-spare], rgb[:-spare], t[:-spare], offsets, early_stop, transmittance, backend)
+        return found._replace(weights=torch.nn.functional.pad(found.weights, (0, spare)))
     if chosen == "torch":
         return Composite(*composite_torch(*inputs))
     return Composite(*_NumbaComposite.apply(*inputs))  # type: ignore[no-untyped-call]
@@ -160,6 +164,8 @@ def distortion_loss(weights: Tensor, t: Tensor, dt: Tensor, offsets: Tensor, bac
         from nerfcomp.kernels.composite.triton_kernel import distortion_triton
 
         return distortion_triton(*inputs)
+    if spare := len(weights) - int(offsets[-1]):
+        return distortion_loss(weights[:-spare], t[:-spare], dt[:-spare], offsets, backend)
     if chosen == "torch":
         return distortion_torch(*inputs)
     loss: Tensor = _NumbaDistortion.apply(*inputs)  # type: ignore[no-untyped-call]

@@ -212,7 +212,7 @@ def _distortion_backward(
 
 def _constants(rays: int) -> tuple[tuple[int, ...], dict[str, int]]:
     """Grid of programs, and what is compiled in."""
-    block = block_size(rays, _RAYS)
+    block = block_size(rays, _RAYS, _SAMPLES)
     return (ceil_div(rays, block),), {"RAYS": block, "SAMPLES": _SAMPLES, "num_warps": _RAYS}
 
 

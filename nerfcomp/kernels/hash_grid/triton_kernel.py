@@ -196,7 +196,7 @@ class _Levels:
     def constants(self, points: int) -> tuple[int, dict[str, int]]:
         """Number of blocks, and what is compiled in."""
         width = power_of_two(self.features)
-        block = block_size(points, _BLOCK)
+        block = block_size(points, _BLOCK, width)
         return ceil_div(points, block), {"FEATURES": self.features, "WIDTH": width, "BLOCK": block, "num_warps": 4}
 
 

@@ -152,6 +152,12 @@ def _constants(matrices: Sequence[Tensor]) -> dict[str, int]:
     return {"HIDDEN": width, "LAYERS": len(matrices) - 1, **filled}
 
 
+def _widest(matrices: Sequence[Tensor]) -> int:
+    """Most numbers per input that a program holds."""
+    sizes = _constants(matrices)
+    return max(sizes["HIDDEN"], sizes["INS"], sizes["OUTS"])
+
+
 class _FusedMLP(torch.autograd.Function):
     """Autograd around the kernels."""
 
@@ -160,7 +166,7 @@ class _FusedMLP(torch.autograd.Function):
         matrices = tuple(matrix.contiguous() for matrix in matrices)
         x = x if x.t().is_contiguous() else x.contiguous()
         out = x.new_empty(len(x), len(matrices[-1]))
-        block = block_size(len(x), _BLOCK)
+        block = block_size(len(x), _BLOCK, _widest(matrices))
         weights = (matrices[0], matrices[len(matrices) // 2], matrices[-1])
         sizes = (len(x), x.shape[1], out.shape[1])
         constants = {**_constants(matrices), "BLOCK": block, "num_warps": 4}
@@ -178,7 +184,7 @@ class _FusedMLP(torch.autograd.Function):
         grads = [torch.zeros_like(matrix) for matrix in matrices]
         wanted = ctx.needs_input_grad[0]
         grad_x = torch.empty_like(x) if wanted else x
-        block = block_size(len(x), _BLOCK_BACKWARD)
+        block = block_size(len(x), _BLOCK_BACKWARD, _widest(matrices))
         programs = min(ceil_div(len(x), block), 1 if interpreting() else _PROGRAMS)
         middle = len(matrices) // 2
         weights, sums = (matrices[0], matrices[middle], matrices[-1]), (grads[0], grads[middle], grads[-1])
