@@ -1,6 +1,7 @@
 """The front door of ``train.py``."""
 
 import importlib
+import inspect
 import os
 import runpy
 import sys
@@ -39,7 +40,8 @@ def test_help_on_a_subcommand_names_options_and_classes_and_loads_nothing() -> N
     wanted += ("RadianceFieldModule", "LSAModule", "RayDataModule", "TransformsReader", "NGPField", "OccupancySampler")
     wanted += ("BinaryMask", "PruningRounds", "VolumeDataModule", "LatentGridVolume")
     assert [name for name in wanted if f"  {name} " not in result.stdout] == []
-    assert not {"jsonargparse", "yaml", *HEAVY} & set(result.stderr.split())
+    assert "  --trainer.max_steps 2000\n" in result.stdout and "  --model.field.levels 12\n" in result.stdout
+    assert not {"jsonargparse", *HEAVY} & set(result.stderr.split())
     assert all(len(line) < 130 for line in result.stdout.splitlines())
 
 
@@ -85,3 +87,49 @@ def test_shipped_configurations_are_found_from_anywhere(tmp_path: Path, monkeypa
     assert shipped(Path("configs/default.yaml")) == Path("configs/default.yaml")  # one's own comes first
     for name in ("configs/none.yaml", "/configs/ngp.yaml"):
         assert shipped(Path(name)) == Path(name)
+
+
+def test_help_shows_the_values_of_the_named_configuration() -> None:
+    text = in_process(LOADED, "fit", "--config", "configs/ngp/lego.yaml", "--help").stdout
+    assert "what ngp/lego.yaml says:" in text and "  --trainer.max_steps 9000\n" in text
+    assert "  --data.reader BlenderReader\n" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--trainer.max_stps", "there is no option --trainer.max_stps.\nDid you mean --trainer.max_steps?"),
+        ("--max_steps", "there is no option --max_steps.\nDid you mean --trainer.max_steps?"),
+        ("--model.sampler.nsteps", "there is no argument 'nsteps' of OccupancySampler.\nDid you mean n_steps?"),
+        ("--data.reader.imagesize", "there is no argument 'imagesize' of ProceduralReader.\nDid you mean image_size?"),
+        ("--data.batch_size", "data.batch_size is 'three'. Expected int."),
+    ],
+)
+def test_what_is_misspelt_is_refused_in_three_lines(
+    option: str, sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        train.main(["fit", option, "three"])
+    said = capsys.readouterr().err
+    assert sentence in said and len(said.splitlines()) <= 3 and "fit --help says" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_lightning_advertises_nothing_at_the_start(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    small = ["image_size=16", "n_train=4", "n_val=1", "n_test=1", "supersampling=1"]
+    args = ["fit", "--trainer.max_steps=1", f"--trainer.logger.save_dir={tmp_path}", "--trainer.callbacks=[]"]
+    with caplog.at_level("INFO"):
+        cli = train.main([*args, "--trainer.limit_val_batches=0", *(f"--data.reader.{option}" for option in small)])
+    assert not any(word in caplog.text for word in ("litlogger", "TPU", "HPU"))
+    assert "RadianceFieldModule trains a NGPField of" in caplog.text
+    assert not any("ModelSummary" in type(callback).__name__ for callback in vars(cli.trainer)["callbacks"])
+
+
+def test_readers_share_words() -> None:
+    from nerfcomp import readers
+
+    for reader in (readers.BlenderReader, readers.LLFFReader, readers.TransformsReader, readers.DTUReader):
+        assert {"root", "downscale", "test_every", "val_hold", "pixel_centers"} <= inspect.signature(
+            reader
+        ).parameters.keys()

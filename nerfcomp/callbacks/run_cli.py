@@ -1,10 +1,13 @@
 """The command line of ``train.py``: LightningCLI without what a file from elsewhere could run."""
 
 import logging
+import os
 import re
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -15,6 +18,7 @@ from nerfcomp.callbacks.progress import RunProgressBar
 from nerfcomp.callbacks.run_end import end_run
 from nerfcomp.callbacks.run_folder import CONFIG, RunLogger
 from nerfcomp.errors import CheckpointError, SettingsError
+from nerfcomp.option_errors import refused
 
 logger = logging.getLogger(__name__)
 _MEASURED = ("validate", "test")  # subcommands that say how good weights are
@@ -35,7 +39,9 @@ class RunCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Read configurations from files of this machine only; Lightning opens those of any URL."""
         set_parsing_settings(config_read_mode_fsspec_enabled=False)
-        return super().init_parser(**kwargs)
+        parser = super().init_parser(**kwargs)
+        parser.error = partial(_refuse, parser)  # type: ignore[method-assign]
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Remember what was given by hand."""
@@ -96,8 +102,13 @@ class RunCLI(LightningCLI):
         self.datamodule.setup("test")
 
     def before_instantiate_classes(self) -> None:
-        """Let ``--trainer.enable_progress_bar false`` win over our bar; Lightning would refuse the two together."""
+        """Let ``--trainer.enable_progress_bar false`` win over our bar; Lightning would refuse the two together.
+
+        Lightning's table of modules is left out unless it is asked for; a line at the start says the same.
+        """
         options = (self.config[self.subcommand] if self.subcommand else self.config).trainer
+        if options.enable_model_summary is None:
+            options.enable_model_summary = False
         if options.enable_progress_bar is False and options.callbacks:
             bar = f".{RunProgressBar.__name__}"
             options.callbacks = [callback for callback in options.callbacks if not callback.class_path.endswith(bar)]
@@ -110,6 +121,23 @@ class RunCLI(LightningCLI):
         for run_logger in self.trainer.loggers:
             if isinstance(run_logger, RunLogger):
                 run_logger.continue_from(checkpoint)
+
+
+def _refuse(parser: LightningArgumentParser, message: str, error: Exception | None = None) -> NoReturn:
+    """End the program in the place of jsonargparse, which shows every option of Lightning first."""
+    told = getattr(error, "subcommand_parser", None) or parser
+    if os.environ.get("JSONARGPARSE_DEBUG"):
+        raise ValueError(message) from error
+    sys.stderr.write(refused(told.prog.replace(" [options]", ""), message, list(_options(parser))) + "\n")
+    sys.exit(2)
+
+
+def _options(parser: Any) -> Iterator[str]:
+    """Options of a parser and of its subcommands."""
+    for action in parser._actions:
+        yield from (name for name in action.option_strings if name.startswith("--"))
+        for inner in (action.choices or {}).values() if isinstance(action.choices, dict) else ():
+            yield from _options(inner)
 
 
 def _folder_of_runs(loggers: Any) -> Path | None:

@@ -155,6 +155,13 @@ class RunFolder(SaveConfigCallback):
                 logger.info("Writing to %s. To resume: train.py fit --config %s --ckpt_path %s", folder, config, last)
         self.already_saved = True
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what is trained."""
+        if trainer.is_global_zero:
+            count = sum(weight.numel() for weight in pl_module.parameters() if weight.requires_grad)
+            field = getattr(pl_module, "field", pl_module)
+            logger.info("%s trains a %s of %d weights.", type(pl_module).__name__, type(field).__name__, count)
+
     def _show_settings(self, trainer: Trainer) -> None:
         """Let TensorBoard know the settings."""
         known = self.config.as_dict()

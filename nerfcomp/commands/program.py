@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TextIO
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import nerfcomp
 from nerfcomp.commands.ending import sentences
@@ -134,6 +135,15 @@ def _given(names: Sequence[str], args: Sequence[str]) -> tuple[list[str], list[s
     return values, rest
 
 
+def _refuse(parser: "ArgumentParser", message: str, error: Exception | None = None) -> NoReturn:
+    """End in a few lines with the nearest option that there is."""
+    from nerfcomp.option_errors import refused
+
+    known = [name for action in parser._actions for name in action.option_strings if name.startswith("--")]
+    sys.stderr.write(refused(parser.prog, message, known) + "\n")
+    sys.exit(2)
+
+
 def build_parser(function: Callable[..., None], program: str) -> "ArgumentParser":
     """Make the options of a function's parameters, explained by its docstring."""
     from docstring_parser import parse
@@ -142,6 +152,7 @@ def build_parser(function: Callable[..., None], program: str) -> "ArgumentParser
     doc = parse(inspect.getdoc(function) or "")
     parts = [part for part in (doc.short_description, doc.long_description) if part]
     parser = ArgumentParser(prog=program, description=" ".join(parts))
+    parser.error = partial(_refuse, parser)  # type: ignore[method-assign]
     parser.add_argument("--config", action="config", help="Path to a configuration file.")
     parser.add_argument("--device", type=str, help="Where models compute: cpu (unless said otherwise), cuda or cuda:N.")
     parameters = inspect.signature(function).parameters

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nerfcomp
+from nerfcomp.commands.ending import sentences
 from nerfcomp.process import prepare_process
 
 if TYPE_CHECKING:
@@ -65,10 +66,14 @@ def run() -> None:
     if sys.argv[1] == "--version":
         sys.stdout.write(f"nerfcomp {nerfcomp.__version__}\n")
         return
-    if sys.argv[1] in SUBCOMMANDS and sys.argv[2:] in (["-h"], ["--help"]):
+    if sys.argv[1] in SUBCOMMANDS and sys.argv[-1] in ("-h", "--help"):
+        from nerfcomp.commands.configurations import shipped
         from nerfcomp.commands.training_help import stage_help
 
-        sys.stdout.write(stage_help(sys.argv[1], SUBCOMMANDS[sys.argv[1]]))
+        named = [word for word in sys.argv[2:-1] if word.endswith(".yaml")]
+        config = shipped(Path(named[-1].removeprefix("--config="))) if named else DEFAULT_CONFIG
+        with sentences():
+            sys.stdout.write(stage_help(sys.argv[1], SUBCOMMANDS[sys.argv[1]], config))
         return
     from nerfcomp.commands.training import run_program
 

@@ -16,6 +16,7 @@ from nerfcomp.process import prepare_process
 if TYPE_CHECKING:
     from nerfcomp.callbacks import RunCLI
 
+_ADVERTISED = ("💡 Tip", "TPU available: False", "GPU available: False, used: False", "HPU available: False")
 _ROOMS = ("callbacks", "datamodules", "fields", "modules", "optim", "readers", "rendering")
 
 
@@ -23,6 +24,11 @@ def load_classes() -> None:
     """Load all classes that YAML names shortly."""
     for name in _ROOMS:
         importlib.import_module(f"nerfcomp.{name}")
+
+
+def is_about_the_run(record: logging.LogRecord) -> bool:
+    """Whether a line of Lightning's is about this run, rather than about accelerators it lacks and other products."""
+    return not record.getMessage().startswith(_ADVERTISED)
 
 
 def run_cli(args: Sequence[str], run: bool = True) -> "RunCLI":
@@ -43,6 +49,7 @@ def run_cli(args: Sequence[str], run: bool = True) -> "RunCLI":
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # readers say that no view validates
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_about_the_run)
     return callbacks.RunCLI(
         modules.FieldModule,
         LightningDataModule,

@@ -4,6 +4,7 @@ import ast
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _WIDTH = 100  # of the text behind a name
@@ -30,18 +31,43 @@ _ROOMS: dict[str, tuple[str, str | tuple[str, ...]]] = {  # title: folder, endin
 }
 
 
-def stage_help(subcommand: str, purpose: str) -> str:
-    """Say which options and classes a subcommand knows.
+def stage_help(subcommand: str, purpose: str, config: Path) -> str:
+    """Say which options and classes a subcommand knows, and which values a configuration gives.
 
     Args:
         subcommand: Of ``train.py``.
         purpose: What it does.
+        config: The configuration.
     """
+    from nerfcomp.commands.configurations import merged
+
     lines = [f"usage: train.py {subcommand} [--config FILE ...] [--OPTION VALUE ...]", "", purpose, _OPTIONS.rstrip()]
+    lines += ["", f"what {config.parent.name}/{config.name} says:"]
+    lines += [f"  {option}" for option in settings_as_options(merged(config))]
     for title, (room, ending) in _ROOMS.items():
         lines += ["", f"{title}:"]
         lines += [f"  {name:24}{text}" for name, text in shown_classes(room) if name.endswith(ending)]
     return "\n".join(lines) + "\n"
+
+
+def settings_as_options(value: Any, prefix: str = "") -> Iterator[str]:
+    """Settings of a configuration as one would type them.
+
+    >>> list(settings_as_options({"model": {"class_path": "A", "init_args": {"width": 3}}, "trainer": {"steps": 5}}))
+    ['--model A', '--model.width 3', '--trainer.steps 5']
+    """
+    if not isinstance(value, dict):
+        many = value if isinstance(value, list) else [value]
+        names = ", ".join(str(entry["class_path"] if isinstance(entry, dict) else entry) for entry in many)
+        yield f"--{prefix} [{names}]" if isinstance(value, list) else f"--{prefix} {names}"
+        return
+    if "class_path" in value:
+        yield f"--{prefix} {value['class_path']}"
+    for name, part in value.items():
+        if name == "init_args":
+            yield from (option for option in settings_as_options(part, prefix))
+        elif name != "class_path":
+            yield from settings_as_options(part, f"{prefix}.{name}" if prefix else name)
 
 
 def shown_classes(room: str) -> Iterator[tuple[str, str]]:

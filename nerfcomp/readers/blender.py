@@ -6,7 +6,7 @@ from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.readers.frames import Frames, frames_camera, read_frames
 from nerfcomp.readers.images import find_image, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, join_cameras, make_splits
+from nerfcomp.readers.posed import PosedImageReader, Views, current, join_cameras, make_splits
 from nerfcomp.readers.scene import HALF_SIDE_PER_RADIUS, Split, cube, march_bounds
 
 
@@ -23,7 +23,7 @@ class BlenderReader(PosedImageReader):
     Args:
         root: Folder with the transforms files.
         downscale: Average blocks of this many pixels squared; 2 makes 400x400 of nerf_synthetic's 800x800.
-        test_skip: Keep every n-th view of ``transforms_test.json`` and ``transforms_val.json``.
+        test_every: Keep every n-th view of ``transforms_test.json`` and ``transforms_val.json``.
         val_hold: Hold every n-th training view back for validation; 0 for none. By default one in eight, eight at
             most, where the scene has no validation views of its own.
         half_side: Half side of the scene's cube in world units, instead of the proportional one.
@@ -31,6 +31,7 @@ class BlenderReader(PosedImageReader):
         far: Distance where rays end, instead of one behind it.
         pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
             shall read: theirs go through the corners.
+        test_skip: Former name of ``test_every``.
 
     Raises:
         ValueError: If a number is out of range.
@@ -40,18 +41,19 @@ class BlenderReader(PosedImageReader):
         self,
         root: str | Path,
         downscale: int = 1,
-        test_skip: int = 1,
+        test_every: int = 1,
         val_hold: int | None = None,
         half_side: float | None = None,
         near: float | None = None,
         far: float | None = None,
         pixel_centers: bool = True,
+        test_skip: int | None = None,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_between(1, downscale=downscale, test_skip=test_skip)
+        self.test_every = current(test_every, test_skip)
+        require_between(1, downscale=downscale, test_every=self.test_every)
         require_between(0, val_hold=val_hold)
         self.downscale = downscale
-        self.test_skip = test_skip
         self.val_hold = val_hold
         self.half_side = half_side
         self.near = near
@@ -97,7 +99,7 @@ class BlenderReader(PosedImageReader):
         indices: dict[str, list[int]] = {"train": [], "val": [], "test": []}
         first = 0
         for split, frames in parts.items():
-            skip = 1 if split == "train" else self.test_skip
+            skip = 1 if split == "train" else self.test_every
             indices[split] = list(range(first, first + len(frames.images), skip))
             first += len(frames.images)
         return make_splits(indices["train"], indices["val"], indices["test"], self.val_hold)

@@ -13,7 +13,7 @@ from nerfcomp.descriptions import require_between
 from nerfcomp.errors import SceneError
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.readers.images import SUFFIXES, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, downscaled, make_splits
+from nerfcomp.readers.posed import PosedImageReader, Views, current, downscaled, make_splits
 from nerfcomp.readers.projections import decompose_projection
 from nerfcomp.readers.scene import Split, cube, march_bounds
 from nerfcomp.readers.video_paths import PathKind, along, film_poses
@@ -40,19 +40,20 @@ class DTUReader(PosedImageReader):
     is, to the world. The scene stays in the frame of the unit sphere, where NeuS and its checkpoints live; meshes leave
     in the world, which for DTU has millimetres. Integer coordinates of the matrices are the centres of pixels.
 
-    Pixels outside the masks become transparent. Every ``hold``-th view, beginning with the first, is a test view. Some
-    training views validate and are not trained on.
+    Pixels outside the masks become transparent. Every ``test_every``-th view, beginning with the first, is a test view.
+    Some training views validate and are not trained on.
 
     Args:
         root: Folder with the camera file.
         downscale: Average blocks of this many pixels squared.
-        hold: Every n-th view is held out for test; 0 for none.
+        test_every: Every n-th view is held out for test; 0 for none.
         masks: Use the masks. Without, everything in the pictures counts.
         half_side: Half side of the scene's cube, in radii of the unit sphere.
         cameras: Name of the camera file; NeuS has ``cameras_large.npz`` for a larger sphere, too.
         val_hold: Hold every n-th training view back for validation; 0 for none. By default one in eight, eight at
             most.
         pixel_centers: Send rays through the centres of pixels, otherwise through their corners.
+        hold: Former name of ``test_every``.
 
     Raises:
         ValueError: If a number is out of range.
@@ -62,18 +63,19 @@ class DTUReader(PosedImageReader):
         self,
         root: str | Path,
         downscale: int = 1,
-        hold: int = 8,
+        test_every: int = 8,
         masks: bool = True,
         half_side: float = 1.0,
         cameras: str = "cameras_sphere.npz",
         val_hold: int | None = None,
         pixel_centers: bool = True,
+        hold: int | None = None,
     ) -> None:
         super().__init__(root, pixel_centers)
+        self.test_every = current(test_every, hold)
         require_between(1, downscale=downscale)
-        require_between(0, hold=hold, val_hold=val_hold)
+        require_between(0, test_every=self.test_every, val_hold=val_hold)
         self.downscale = downscale
-        self.hold = hold
         self.masks = masks
         self.half_side = half_side
         self.cameras = cameras
@@ -86,7 +88,7 @@ class DTUReader(PosedImageReader):
         masks = self._files(("mask",), "masks (masks=False does without)") if self.masks else None
         self._check_order(len(matrices.projection), files, masks)
         camera = self._camera(matrices.projection, files[0])
-        test = list(range(0, len(files), self.hold)) if self.hold else []
+        test = list(range(0, len(files), self.test_every)) if self.test_every else []
         train = [view for view in range(len(files)) if view not in test]
         splits, held = make_splits(train, [], test, self.val_hold)
         aabb = cube((0.0, 0.0, 0.0), self.half_side)
@@ -105,7 +107,7 @@ class DTUReader(PosedImageReader):
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""
-        return f"hold={self.hold} and val_hold={self.val_hold} decide which of the views belong to which split."
+        return f"test_every={self.test_every} and val_hold={self.val_hold} say which views belong to which split."
 
     def _matrices(self) -> _Matrices:
         """Read and check the camera file."""

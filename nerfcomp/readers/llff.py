@@ -20,7 +20,7 @@ from nerfcomp.geometry.paths import spiral_path
 from nerfcomp.geometry.rays import camera_rays
 from nerfcomp.readers.alignment import REGION, align_upright, average_pose, check_pose, relative_to
 from nerfcomp.readers.images import SUFFIXES, read_header
-from nerfcomp.readers.posed import PosedImageReader, Views, make_splits
+from nerfcomp.readers.posed import PosedImageReader, Views, current, make_splits
 from nerfcomp.readers.scene import Split, cube, march_bounds
 from nerfcomp.readers.video_paths import PathKind, along, follow
 
@@ -40,7 +40,7 @@ class _Capture(NamedTuple):
 
 
 class LLFFReader(PosedImageReader):
-    """Read ``poses_bounds.npy`` and ``images_{factor}``.
+    """Read ``poses_bounds.npy`` and ``images_{downscale}``.
 
     Forward-facing scenes (``ndc``) are scaled so that the nearest depth is 4/3, recentred on the mean pose and marched
     in normalised device coordinates, between fractions 0 and 1 of every ray; the cube is centred at the origin and
@@ -49,18 +49,20 @@ class LLFFReader(PosedImageReader):
     Other scenes are turned upright, centred on the point that the cameras look at, and scaled to a median camera
     distance of 4; the cube reaches the farthest depth, in cascades of which the finest has a half side of 1.5.
 
-    Every ``hold``-th view, beginning with the first, is a test view. Some training views validate and are not
+    Every ``test_every``-th view, beginning with the first, is a test view. Some training views validate and are not
     trained on.
 
     Args:
         root: Folder with ``poses_bounds.npy``.
-        factor: Read ``images_{factor}`` (``images`` for 1). Without that folder ``images`` is area-averaged.
-        hold: Every n-th view is held out for test; 0 for none.
+        downscale: Read ``images_{downscale}`` (``images`` for 1). Without that folder ``images`` is area-averaged.
+        test_every: Every n-th view is held out for test; 0 for none.
         ndc: The scene is forward-facing.
         val_hold: Hold every n-th training view back for validation; 0 for none. By default one in eight, eight at
             most.
         pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
             shall read: theirs go through the corners.
+        factor: Former name of ``downscale``.
+        hold: Former name of ``test_every``.
 
     Raises:
         ValueError: If a number is out of range.
@@ -69,17 +71,18 @@ class LLFFReader(PosedImageReader):
     def __init__(
         self,
         root: str | Path,
-        factor: int = 8,
-        hold: int = 8,
+        downscale: int = 8,
+        test_every: int = 8,
         ndc: bool = True,
         val_hold: int | None = None,
         pixel_centers: bool = True,
+        factor: int | None = None,
+        hold: int | None = None,
     ) -> None:
         super().__init__(root, pixel_centers)
-        require_between(1, factor=factor)
-        require_between(0, hold=hold, val_hold=val_hold)
-        self.factor = factor
-        self.hold = hold
+        self.downscale, self.test_every = current(downscale, factor), current(test_every, hold)
+        require_between(1, downscale=self.downscale)
+        require_between(0, test_every=self.test_every, val_hold=val_hold)
         self.ndc = ndc
         self.val_hold = val_hold
 
@@ -88,7 +91,7 @@ class LLFFReader(PosedImageReader):
         capture = self._capture()
         files, downscale = self._images(len(capture.c2w))
         camera = self._camera(capture, files[0], downscale)
-        test = list(range(0, len(files), self.hold)) if self.hold else []
+        test = list(range(0, len(files), self.test_every)) if self.test_every else []
         train = [view for view in range(len(files)) if view not in test]
         splits, held = make_splits(train, [], test, self.val_hold)
         if self.ndc:
@@ -122,7 +125,7 @@ class LLFFReader(PosedImageReader):
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""
-        return f"hold={self.hold} and val_hold={self.val_hold} decide which of the views belong to which split."
+        return f"test_every={self.test_every} and val_hold={self.val_hold} say which views belong to which split."
 
     def _capture(self) -> _Capture:
         """Read and check ``poses_bounds.npy``."""
@@ -153,13 +156,13 @@ class LLFFReader(PosedImageReader):
 
     def _images(self, count: int) -> tuple[tuple[Path, ...], int]:
         """List the image files, and by how much they must be scaled down."""
-        folder = self.root / ("images" if self.factor == 1 else f"images_{self.factor}")
+        folder = self.root / ("images" if self.downscale == 1 else f"images_{self.downscale}")
         downscale = 1
-        if not folder.is_dir() and self.factor > 1:
+        if not folder.is_dir() and self.downscale > 1:
             logger.info("%s does not exist; %s is scaled down instead.", folder, self.root / "images")
-            folder, downscale = self.root / "images", self.factor
+            folder, downscale = self.root / "images", self.downscale
         if not folder.is_dir():
-            raise SceneError(f"no folder {folder}. Check the scene's folder, or choose another factor.")
+            raise SceneError(f"no folder {folder}. Check the scene's folder, or choose another downscale.")
         files = tuple(sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file()))
         if len(files) != count:
             raise SceneError(
@@ -171,7 +174,7 @@ class LLFFReader(PosedImageReader):
     def _camera(self, capture: _Capture, first: Path, downscale: int) -> Camera:
         """Scale the intrinsics from the size that the poses were estimated at to that of the files."""
         height, width, _ = read_header(first)[:3]
-        ratio = self.factor // downscale
+        ratio = self.downscale // downscale
         full_height, full_width, focal = capture.size_focal.unbind(-1)
         if ((full_height - ratio * height).abs() > ratio).any() or ((full_width - ratio * width).abs() > ratio).any():
             raise SceneError(

@@ -123,6 +123,11 @@ class PosedImageReader(SceneReader):
         return f"Add views for {split!r} or choose another split."
 
 
+def current(value: int, former: int | None) -> int:
+    """Value of an argument that had another name before, which is still taken."""
+    return value if former is None else former
+
+
 def downscaled(camera: Camera, factor: int) -> Camera:
     """Match the camera to images whose ``factor x factor`` blocks were averaged and whose remainder was cut off."""
     return camera._replace(

@@ -50,6 +50,7 @@ class TransformsReader(PosedImageReader):
             most, where the scene has no validation views of its own.
         pixel_centers: Send rays through the centres of pixels. Turn off for fields that nerf-pytorch or nerf_pl made or
             shall read: theirs go through the corners.
+        test_every: Hold every n-th view out for test, beginning with the first, instead of a draw; 0 for none.
 
     Raises:
         ValueError: If a number is out of range.
@@ -65,10 +66,11 @@ class TransformsReader(PosedImageReader):
         seed: int = 0,
         val_hold: int | None = None,
         pixel_centers: bool = True,
+        test_every: int | None = None,
     ) -> None:
         super().__init__(root, pixel_centers)
         require_between(1, downscale=downscale)
-        require_between(0, val_hold=val_hold)
+        require_between(0, val_hold=val_hold, test_every=test_every)
         if not 0 <= test_fraction < 1:
             raise ValueError(f"test_fraction is {test_fraction}; it must be at least 0 and below 1")
         if aabb_scale is not None and not 0 < aabb_scale <= 128:
@@ -76,7 +78,7 @@ class TransformsReader(PosedImageReader):
         self.downscale = downscale
         self.recenter = recenter
         self.aabb_scale = aabb_scale
-        self.test_fraction = test_fraction
+        self.test_fraction, self.test_every = test_fraction, test_every
         self.seed = seed
         self.val_hold = val_hold
         self._said = set[str]()
@@ -106,7 +108,7 @@ class TransformsReader(PosedImageReader):
 
     def empty_hint(self, split: Split) -> str:
         """Say what to do when a split is empty."""
-        return f"'{split}_filenames' of the file, else test_fraction and val_hold decide which views belong to it."
+        return f"'{split}_filenames' of the file, else test_every, test_fraction and val_hold say which views it has."
 
     def _frames(self) -> Frames:
         """Read the file."""
@@ -142,6 +144,10 @@ class TransformsReader(PosedImageReader):
             known: dict[PurePosixPath, int | None] = {_key(name): None for name in frames.missing}
             known |= {_key(entry["file_path"]): view for view, entry in enumerate(frames.entries)}
             train, val, test = (_listed(frames, split, lists[split], known) for split in _LISTS)
+        elif self.test_every is not None:
+            every = range(len(frames.images))
+            test = list(every[:: self.test_every]) if self.test_every else []
+            train, val = [view for view in every if view not in test], []
         else:
             order = torch.randperm(len(frames.images), generator=torch.Generator().manual_seed(self.seed)).tolist()
             count = max(1, round(self.test_fraction * len(order))) if self.test_fraction > 0 else 0

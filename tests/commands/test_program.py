@@ -142,3 +142,13 @@ def test_a_reader_that_goes_ends_nothing(file: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == "worked on"
     assert process.returncode == 0
+
+
+def test_what_is_misspelt_is_refused_in_three_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["encode", "a.ckpt", "--out", "b.nfc", "--max_drop", "3"])
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: there is no option --max_drop.",
+        "Did you mean --max_psnr_drop?",
+        "compress.py encode --help says what there is.",
+    ]

@@ -92,8 +92,8 @@ def test_val_hold_takes_training_views(tmp_path: Path, caplog: pytest.LogCapture
     assert not caplog.records
 
 
-def test_test_skip_thins_test_and_validation_views_only(tmp_path: Path) -> None:
-    reader = BlenderReader(write_blender(tmp_path, val=4, test=4), test_skip=3)
+def test_test_every_thins_test_and_validation_views_only(tmp_path: Path) -> None:
+    reader = BlenderReader(write_blender(tmp_path, val=4, test=4), test_every=3)
     assert reader.read("test").names == ("r_0.png", "r_3.png")
     assert len(reader.read("val").images) == 2
     assert len(reader.read("train").images) == 5
@@ -146,7 +146,7 @@ def test_no_scene_there(tmp_path: Path) -> None:
         BlenderReader(tmp_path).read("train")
 
 
-@pytest.mark.parametrize("option", ["downscale", "test_skip", "val_hold", "half_side"])
+@pytest.mark.parametrize("option", ["downscale", "test_every", "val_hold", "half_side"])
 def test_impossible_options(tmp_path: Path, option: str) -> None:
     write_blender(tmp_path)
     with pytest.raises(ValueError, match=option.replace("_", "[_ ]")):

@@ -48,7 +48,7 @@ def write_dtu(root: Path, count: int = 9, folder: str = "image", found: Matrices
 
 @pytest.mark.parametrize("folder", ["image", "images"])
 def test_cameras_project_as_the_matrices_do(tmp_path: Path, folder: str) -> None:
-    scene = DTUReader(write_dtu(tmp_path, folder=folder), hold=0, val_hold=0).read("train")
+    scene = DTUReader(write_dtu(tmp_path, folder=folder), test_every=0, val_hold=0).read("train")
     points = torch.tensor([[0.3, -0.2, 0.5], [-0.4, 0.6, 0.1]])
     for view, (world, scale) in enumerate((matrices(9)[f"world_mat_{view}"], _SCALE) for view in range(9)):
         homogeneous = (world @ scale)[:3] @ np.vstack([points.numpy().T, [1, 1]])
@@ -61,11 +61,11 @@ def test_cameras_project_as_the_matrices_do(tmp_path: Path, folder: str) -> None
 
 
 def test_masks_make_pixels_transparent_before_they_are_averaged(tmp_path: Path) -> None:
-    scene = DTUReader(write_dtu(tmp_path), hold=0, val_hold=0).read("train")
+    scene = DTUReader(write_dtu(tmp_path), test_every=0, val_hold=0).read("train")
     assert scene.has_alpha and sorted(scene.images[..., 3].unique().tolist()) == [0, 255]
     assert scene.images[3, 1:5, 2:6, 3].min() == 255 and scene.images[3, 0, 0, 3] == 0
     assert torch.equal(scene.images[3, ..., :3], torch.from_numpy(noise(6, 8, 3, 3)))
-    half = DTUReader(tmp_path, hold=0, val_hold=0, downscale=2).read("train")
+    half = DTUReader(tmp_path, test_every=0, val_hold=0, downscale=2).read("train")
     assert half.images[0, 0, 1, 3] == 128 and half.images[0, 1, 1, 3] == 255
     assert torch.equal(half.images[0, 0, 1, :3], scene.images[0, 1, 2:4, :3].float().mean(0).add(0.5).byte())
 

@@ -42,7 +42,7 @@ def assert_rays_stay_in_the_cube(scene: Scene, reader: LLFFReader) -> None:
 
 
 def test_poses_are_turned_scaled_and_centred(tmp_path: Path) -> None:
-    scene = LLFFReader(write_llff(tmp_path), factor=2, hold=0, val_hold=0).read("train")
+    scene = LLFFReader(write_llff(tmp_path), downscale=2, test_every=0, val_hold=0).read("train")
     assert scene.ndc and not scene.has_alpha and (scene.near, scene.far) == (0.0, 1.0)
     assert torch.equal(scene.images[4, ..., :3], torch.from_numpy(noise(6, 8, 3, 4)))
     assert scene.camera.intrinsics.tolist() == [[7.0, 7.0, 4.0, 3.0]] * 9
@@ -53,7 +53,7 @@ def test_poses_are_turned_scaled_and_centred(tmp_path: Path) -> None:
 
 
 def test_ndc_cube_holds_all_rays_tightly(tmp_path: Path) -> None:
-    reader = LLFFReader(write_llff(tmp_path), factor=2)
+    reader = LLFFReader(write_llff(tmp_path), downscale=2)
     scene = reader.read("train")
     assert_rays_stay_in_the_cube(scene, reader)
     side = scene.aabb[1] - scene.aabb[0]
@@ -62,13 +62,13 @@ def test_ndc_cube_holds_all_rays_tightly(tmp_path: Path) -> None:
 
 
 def test_every_hold_th_view_is_held_out(tmp_path: Path) -> None:
-    reader = LLFFReader(write_llff(tmp_path), factor=2, hold=4)
+    reader = LLFFReader(write_llff(tmp_path), downscale=2, test_every=4)
     assert reader.read("test").names == ("image000.png", "image004.png", "image008.png")
     assert len(reader.read("train").images) == 6
 
 
 def test_one_training_view_in_eight_validates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    reader = LLFFReader(write_llff(tmp_path), factor=2, hold=8 + 1)
+    reader = LLFFReader(write_llff(tmp_path), downscale=2, test_every=8 + 1)
     with caplog.at_level(logging.INFO):
         train = reader.read("train").names
     assert reader.read("val").names == ("image001.png",) and "image001.png" not in train
@@ -76,34 +76,34 @@ def test_one_training_view_in_eight_validates(tmp_path: Path, caplog: pytest.Log
 
 
 def test_val_hold_takes_training_views(tmp_path: Path) -> None:
-    reader = LLFFReader(write_llff(tmp_path), factor=2, hold=4, val_hold=3)
+    reader = LLFFReader(write_llff(tmp_path), downscale=2, test_every=4, val_hold=3)
     assert reader.read("val").names == ("image001.png", "image005.png")
     assert reader.read("train").names == ("image002.png", "image003.png", "image006.png", "image007.png")
 
 
 def test_without_hold_there_is_no_test(tmp_path: Path) -> None:
-    reader = LLFFReader(write_llff(tmp_path), factor=2, hold=0)
-    with pytest.raises(SceneError, match="no views for split 'test'. hold=0"):
+    reader = LLFFReader(write_llff(tmp_path), downscale=2, test_every=0)
+    with pytest.raises(SceneError, match="no views for split 'test'. test_every=0"):
         reader.read("test")
 
 
 def test_full_images_are_averaged_where_the_folder_is_missing(tmp_path: Path) -> None:
     write_llff(tmp_path, scaled=False)
-    averaged = LLFFReader(tmp_path, factor=2).read("train")
+    averaged = LLFFReader(tmp_path, downscale=2).read("train")
     assert averaged.images.shape == (7, 6, 8, 4)
     assert averaged.camera.intrinsics.tolist()[0] == [7.0, 7.0, 4.0, 3.0]
-    full = LLFFReader(tmp_path, factor=1).read("train")
+    full = LLFFReader(tmp_path, downscale=1).read("train")
     assert full.images.shape == (7, 12, 16, 4)
     assert full.camera.intrinsics.tolist()[0] == [14.0, 14.0, 8.0, 6.0]
 
 
 def test_image_sizes_that_do_not_divide_keep_the_field_of_view(tmp_path: Path) -> None:
-    scene = LLFFReader(write_llff(tmp_path, forward_table(height=13.0, width=17.0)), factor=2).read("train")
+    scene = LLFFReader(write_llff(tmp_path, forward_table(height=13.0, width=17.0)), downscale=2).read("train")
     assert scene.camera.intrinsics.tolist()[0] == pytest.approx([14 * 8 / 17, 14 * 6 / 13, 4, 3])
 
 
 def test_spherified_capture_is_upright_and_inside_its_cascades(tmp_path: Path) -> None:
-    reader = LLFFReader(write_llff(tmp_path, inward_table()), factor=2, ndc=False, val_hold=0)
+    reader = LLFFReader(write_llff(tmp_path, inward_table()), downscale=2, ndc=False, val_hold=0)
     scene = reader.read("train")
     assert not scene.ndc
     positions = scene.camera.c2w[:, :, 3]
@@ -118,12 +118,12 @@ def test_spherified_capture_is_upright_and_inside_its_cascades(tmp_path: Path) -
 
 def test_forward_facing_scenes_have_no_turntable(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="forward-facing: it has no turntable. Choose 'spiral'"):
-        LLFFReader(write_llff(tmp_path), factor=2).path("turntable", 3)
+        LLFFReader(write_llff(tmp_path), downscale=2).path("turntable", 3)
 
 
 def test_inward_capture_is_not_forward_facing(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="not forward-facing.* Pass ndc=False"):
-        LLFFReader(write_llff(tmp_path, inward_table()), factor=2).read("train")
+        LLFFReader(write_llff(tmp_path, inward_table()), downscale=2).read("train")
 
 
 def changed(row: int, column: int, value: float) -> Callable[[Table], Table]:
@@ -154,14 +154,14 @@ def test_damaged_tables_are_refused(tmp_path: Path, change: Callable[[Table], Ta
     write_llff(tmp_path)
     np.save(tmp_path / "poses_bounds.npy", change(forward_table()))
     with pytest.raises(SceneError, match=f"poses_bounds.npy.*({message})"):
-        LLFFReader(tmp_path, factor=2).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00", b"PK\x03\x04zip"])
 def test_files_that_are_no_arrays_are_refused(tmp_path: Path, content: bytes) -> None:
     (write_llff(tmp_path) / "poses_bounds.npy").write_bytes(content)
     with pytest.raises(SceneError, match="poses_bounds.npy is not a readable .npy file"):
-        LLFFReader(tmp_path, factor=2).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
 
 
 def test_archive_under_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_archive_under_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "poses_bounds.npy").open("wb") as file:
         np.savez(file, forward_table())
     with pytest.raises(SceneError, match="poses_bounds.npy is no .npy file of floats"):
-        LLFFReader(tmp_path, factor=2).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
 
 
 @pytest.mark.parametrize("shape", [b"(9999999999999, 17)", b"(9, 18)", b"(9, 17", b"(-9, 17)", b"(9.5, 17)"])
@@ -182,7 +182,7 @@ def test_lying_shape_is_refused(tmp_path: Path, shape: bytes) -> None:
     assert lie != content
     path.write_bytes(lie)
     with pytest.raises(SceneError, match="poses_bounds.npy"):
-        LLFFReader(tmp_path, factor=2).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
 
 
 def test_missing_things_are_named(tmp_path: Path) -> None:
@@ -190,20 +190,20 @@ def test_missing_things_are_named(tmp_path: Path) -> None:
         LLFFReader(tmp_path).read("train")
     write_llff(tmp_path)
     with pytest.raises(SceneError, match="no folder .*images"):
-        LLFFReader(tmp_path, factor=4).read("train")
+        LLFFReader(tmp_path, downscale=4).read("train")
     (tmp_path / "images_2" / "image003.png").unlink()
     with pytest.raises(SceneError, match="holds 8 images, but .*poses_bounds.npy describes 9 views"):
-        LLFFReader(tmp_path, factor=2).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
 
 
 def test_images_of_the_wrong_scale_are_refused(tmp_path: Path) -> None:
     write_llff(tmp_path, forward_table(height=24.0, width=32.0))
     with pytest.raises(SceneError, match=r"image000\.png has 8x6 pixels, but .* 32x24, scaled down by 2"):
-        LLFFReader(tmp_path, factor=2).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
     write_llff(tmp_path)
     write_images(tmp_path / "images_2", ["image005.png"], 8, 6)
     with pytest.raises(SceneError, match=r"image005\.png has 6x8 pixels"):
-        LLFFReader(tmp_path, factor=2).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
 
 
 def test_ndc_needs_one_focal_length(tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_ndc_needs_one_focal_length(tmp_path: Path) -> None:
     table[3, 14] = 15.0
     write_llff(tmp_path, table)
     with pytest.raises(SceneError, match="NDC needs one focal length"):
-        LLFFReader(tmp_path, factor=2).read("train")
-    scene = LLFFReader(tmp_path, factor=2, ndc=False, hold=0, val_hold=0).read("train")
+        LLFFReader(tmp_path, downscale=2).read("train")
+    scene = LLFFReader(tmp_path, downscale=2, ndc=False, test_every=0, val_hold=0).read("train")
     assert scene.camera.intrinsics[:, 0].tolist() == [7.0] * 3 + [7.5] + [7.0] * 5
 
 
@@ -256,3 +256,10 @@ def test_fern_views_agree_at_middle_depths(fern: LLFFReader) -> None:
     error = torch.stack(errors)
     assert 0.35 < float(fractions[error.argmin()]) < 0.8
     assert error.min() < 0.75 * error[0] and error.min() < 0.75 * error[-1]
+
+
+def test_former_names_of_arguments_are_still_taken(tmp_path: Path) -> None:
+    root = write_llff(tmp_path)
+    former, now = LLFFReader(root, factor=2, hold=4), LLFFReader(root, downscale=2, test_every=4)
+    assert former.read("test").names == now.read("test").names
+    assert former.read("test").camera.width == now.read("test").camera.width

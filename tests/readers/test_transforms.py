@@ -240,3 +240,10 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
         except SceneError:
             refused += 1
     assert refused > 50
+
+
+def test_every_nth_view_can_be_held_out_for_test(tmp_path: Path) -> None:
+    reader = TransformsReader(write_transforms(tmp_path, count=10), test_every=4, val_hold=0)
+    every = names(TransformsReader(tmp_path, test_every=0, val_hold=0), "train")
+    assert names(reader, "test") == every[::4]
+    assert names(reader, "train") == tuple(name for view, name in enumerate(every) if view % 4)

@@ -1,0 +1,65 @@
+"""What a refused command line says: three lines, with the nearest option that there is."""
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Sequence
+
+_CLASS = re.compile(r"Problem with given class_path '([\w.]+)'")
+_OPTION = re.compile(r"Option '([^']*)' is not accepted")
+_KEY = re.compile(r'Parser key "([^"]*)"')
+_FOUND = re.compile(r"(Expected .*?)\. Got value: (.*)")
+
+
+def refused(program: str, message: str, options: Sequence[str]) -> str:
+    """Say in three lines at most why a command line is refused.
+
+    Args:
+        program: With its subcommand.
+        message: What jsonargparse says.
+        options: All options of the program, with their dashes.
+
+    >>> print(refused("compress.py encode", "unrecognized arguments: --qb 3", ["--qp", "--out"]))
+    Error: there is no option --qb.
+    Did you mean --qp?
+    compress.py encode --help says what there is.
+    """
+    more = f"{program} --help says what there is."
+    if match := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
+        word = match[1].partition("=")[0]
+        return _joined(f"there is no option {word}.", _nearest(word, options), more)
+    if match := _OPTION.search(message):
+        owners = _CLASS.findall(message[: match.start()])
+        known = _arguments(owners[-1]) if owners else []
+        owner = f" of {owners[-1].rpartition('.')[2]}" if owners else ""
+        return _joined(f"there is no argument {match[1]!r}{owner}.", _nearest(match[1], known), more)
+    if match := _FOUND.search(message):
+        keys = ".".join(_KEY.findall(message[: match.start()]))
+        expected = re.sub(r"a <class '([\w.]+)'>", r"\1", match[1])
+        return _joined(f"{keys} is {match[2]!r}. {expected}.", "", more)
+    return f"Error: {message}\n{more}"
+
+
+def _joined(found: str, nearest: str, more: str) -> str:
+    return "\n".join(line for line in (f"Error: {found}", nearest, more) if line)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """A question with the one name that looks most like a word; where none does, all of them if they are few."""
+    last = {name.rpartition(".")[2].lstrip("-"): name for name in reversed(known)}
+    found = difflib.get_close_matches(word, known, 1) or difflib.get_close_matches(
+        word.rpartition(".")[2].lstrip("-"), list(last), 1
+    )
+    if found:
+        return f"Did you mean {last.get(found[0], found[0])}?"
+    return f"There are {', '.join(known)}." if 0 < len(known) <= 24 else ""
+
+
+def _arguments(path: str) -> list[str]:
+    """Names of the arguments of a class."""
+    module, _, name = path.rpartition(".")
+    try:
+        return list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return []
