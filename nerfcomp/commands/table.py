@@ -36,6 +36,9 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "view:view",
             "Turn a decoded scene in a browser: coarse while it moves, whole when it stands; until Ctrl-C.",
         ),
+        "page": Command(
+            "page:page", "Write a page that draws a student in the browser alone: one folder for any web host."
+        ),
     },
     "Measurements": {
         "evaluate": Command(

@@ -1,6 +1,7 @@
-"""A decoded scene in a browser: pictures from any side, drawn here and served over HTTP."""
+"""A scene in a browser: pictures within a budget, one page, one small server; a page of its own for students."""
 
 from nerfcomp.viewer.server import ViewerServer
-from nerfcomp.viewer.session import Shown, Viewer
+from nerfcomp.viewer.session import Request, Shown, Viewer
+from nerfcomp.viewer.surroundings import surroundings
 
-__all__ = ["Shown", "Viewer", "ViewerServer"]
+__all__ = ["Request", "Shown", "Viewer", "ViewerServer", "surroundings"]

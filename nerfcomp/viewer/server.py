@@ -7,7 +7,6 @@ pictures must be JSON and name this host, which pages of other sites cannot make
 import io
 import json
 import logging
-import math
 import secrets
 import threading
 from http import HTTPStatus
@@ -22,10 +21,11 @@ from torch import Tensor
 
 from nerfcomp.geometry.cameras import resized
 from nerfcomp.geometry.checks import LARGEST
-from nerfcomp.readers.alignment import check_pose, focus_point
+from nerfcomp.readers.alignment import check_pose
 from nerfcomp.readers.camera_path import path_content
 from nerfcomp.readers.video_paths import through
 from nerfcomp.viewer.session import Request, Viewer
+from nerfcomp.viewer.surroundings import surroundings
 
 logger = logging.getLogger(__name__)
 
@@ -192,25 +192,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 def scene_content(server: ViewerServer) -> dict[str, Any]:
     """What the page must know: models, views, where the scene is and which way is up."""
-    scene = server.viewer.shown[0].trained.scene
-    poses = scene.camera.c2w.double()
-    point = focus_point(poses)
-    if point is None:
-        ahead = float(torch.tensor(scene.aabb).diff(dim=0).max()) / 2
-        point = poses[0, :, 3] - ahead * poses[0, :, 2]
-    up = poses[:, :, 1].mean(0)
-    up = poses.new_tensor([0.0, 0.0, 1.0]) if float(up[2]) > 0.3 * float(up.norm()) else up
+    shown = server.viewer.shown
     return {
         "files": [
-            {"name": shown.name, "bytes": shown.size, "normals": normals, "fixed": not shown.trained.pixels_are_rays}
-            for shown, normals in zip(server.viewer.shown, server.normals)
+            {"name": each.name, "bytes": each.size, "normals": normals, "fixed": not each.trained.pixels_are_rays}
+            for each, normals in zip(shown, server.normals)
         ],
-        "poses": [pose.flatten().tolist() for pose in poses],
-        "width": scene.width,
-        "height": scene.height,
-        "fov": math.degrees(2 * math.atan(scene.height / 2 / scene.intrinsics[1])),
-        "center": point.tolist(),
-        "up": (up / up.norm().clamp_min(1e-9)).tolist(),
+        **surroundings(shown[0].trained.scene),
     }
 
 
