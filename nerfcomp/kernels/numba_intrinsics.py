@@ -1,5 +1,7 @@
 """Machine operations that numba does not offer: arrays from addresses, prefetching, an atomic counter, row vectors.
 
+``benchmarks/quick_intrinsics.py`` shows what prefetching and vectors gain over plain loops.
+
 Numbers of a row travel as a tuple of float32; LLVM keeps such a tuple in one vector register.
 """
 
@@ -52,23 +54,6 @@ def _take_number(typing_context: Any, counter: Any) -> Any:
     return types.int64(counter), generate
 
 
-def _plus_row(typing_context: Any, total: Any, matrix: Any, row: Any, weight: Any) -> Any:
-    """Return ``total + weight * matrix[row]``, where ``total`` is a tuple as long as a row."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(ir.FloatType(), len(signature.args[0]))
-        numbers = _to_vector(builder, arguments[0], vector)
-        pointer = _row_pointer(context, builder, signature.args[1], arguments[1], arguments[2], vector)
-        product = builder.fmul(_splat(builder, arguments[3], vector), builder.load(pointer, align=4), flags=_FUSE)
-        added = builder.fadd(numbers, product, flags=_FUSE)
-        out = arguments[0]
-        for k in range(vector.count):
-            out = builder.insert_value(out, builder.extract_element(added, _WORD(k)), k)
-        return out
-
-    return total(total, matrix, row, weight), generate
-
-
 def _add_to_row(typing_context: Any, matrix: Any, row: Any, weight: Any, numbers: Any) -> Any:
     """Do ``matrix[row] += weight * numbers``, where ``numbers`` is a tuple as long as a row."""
 
@@ -112,6 +97,5 @@ carray: Any = vars(numba)["carray"]
 float32_pointer: Any = intrinsic(_float32_pointer)
 prefetch: Any = intrinsic(_prefetch)
 take_number: Any = intrinsic(_take_number)
-plus_row: Any = intrinsic(_plus_row)
 add_to_row: Any = intrinsic(_add_to_row)
 set_number: Any = tuple_setitem

@@ -1,7 +1,7 @@
 """Hash-grid encoding on the CPU. Notation as in `nerfcomp.kernels.hash_grid.torch_kernel`.
 
 What bounds the speed is not arithmetic but waiting for table rows, which lie all over the memory. So points are taken
-in blocks: the rows of a block are located and prefetched while the block before it is at work (2x). Features are stored
+in blocks: the rows of a block are located and prefetched while the block before it is at work. Features are stored
 plane by plane, (L * F, M), because a level then writes and reads whole cache lines (1.5x in the backward pass).
 
 Threads draw tasks from a counter, finest level first. In the backward pass one thread owns one level: no atomic
@@ -20,7 +20,6 @@ from nerfcomp.kernels.numba_intrinsics import (
     add_to_row,
     carray,
     float32_pointer,
-    plus_row,
     prefetch,
     set_number,
     take_number,
@@ -111,13 +110,21 @@ def _corner_weights(w: Array, n: int, weights: Array) -> None:
 
 
 @fast_kernel
+def _plus_row(total: Any, table: Array, row: int, weight: float) -> Any:
+    """``total + weight * table[row]``, where ``total`` is a tuple as long as a row."""
+    for f in range(len(total)):
+        total = set_number(total, f, total[f] + weight * table[row, f])
+    return total
+
+
+@fast_kernel
 def _interpolate(table: Array, rows: Array, weights: Array, ahead: Array, planes: Array, zeros: Any) -> None:
     """Features (F, n) of the points of a block, whose rows are near; the next block's are called for in between."""
     for i in range(planes.shape[1]):
         _prefetch(table, ahead, i)
         total = zeros
         for corner in range(8):
-            total = plus_row(total, table, rows[corner, i], weights[corner, i])
+            total = _plus_row(total, table, rows[corner, i], weights[corner, i])
         for f in range(len(zeros)):
             planes[f, i] = total[f]
 
