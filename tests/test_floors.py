@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fields": {"kernels", "geometry"},
     "rendering": {"kernels", "geometry"},
     "readers": {"kernels", "geometry"},
-    "compression": set(),
+    "compression": {"kernels"},
     "codec": {"kernels"},
     "artifacts": BELOW_MODELS,
     "rate_control": {"artifacts", *BELOW_MODELS},

@@ -49,7 +49,8 @@ class RadianceFieldArtifact(SceneArtifact):
         assert isinstance(field, RadianceField)
         field.set_aabb(torch.tensor(scene.aabb))
         sampler = build_sampler(sampler_description, field.aabb).eval()
-        return cls(field=field.eval(), scene=scene, qp=checked_qp(description.get("qp")), sampler=sampler)
+        qp, rounded = checked_qp(description.get("qp")), bool(description.get("rounded"))
+        return cls(field=field.eval(), scene=scene, qp=qp, rounded=rounded, sampler=sampler)
 
     def describe(self) -> dict[str, Any]:
         """Say in JSON values how this is rebuilt, weights apart."""

@@ -10,6 +10,7 @@ from nerfcomp.callbacks.pruning import PruningRounds
 from nerfcomp.callbacks.pseudo import PseudoDataWriter
 from nerfcomp.callbacks.quantization import FreezeRanges
 from nerfcomp.callbacks.rate_control import RateControl
+from nerfcomp.callbacks.rate_stage import RateStage
 from nerfcomp.callbacks.record import ResultFile
 from nerfcomp.callbacks.run_cli import RunCLI
 from nerfcomp.callbacks.run_folder import RunFolder, RunLogger
@@ -29,6 +30,7 @@ __all__ = [
     "PruningRounds",
     "PseudoDataWriter",
     "RateControl",
+    "RateStage",
     "ResultFile",
     "RunCLI",
     "RunCheckpoint",

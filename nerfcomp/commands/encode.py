@@ -1,6 +1,7 @@
 """Checkpoints to ``.nfc`` files and back."""
 
 import logging
+import shutil
 from pathlib import Path
 
 from nerfcomp.artifacts.checkpoint import write_checkpoint
@@ -31,6 +32,7 @@ def encode(
     uniform: bool = False,
     target_bytes: int | None = None,
     max_psnr_drop: float | None = None,
+    tune: str | None = None,
     reader: SceneReader | None = None,
     force: bool = False,
 ) -> None:
@@ -44,8 +46,11 @@ def encode(
         target_bytes: Search the finest quality whose file is at most this large, instead of taking ``qp``.
         max_psnr_drop: Search the coarsest quality that loses at most this many dB, measured on a few training views of
             ``reader``.
-        reader: The scene, only needed with ``max_psnr_drop``; that of the run when absent. Where it is given, the drop
-            of PSNR on a few of its training views is measured.
+        tune: Train the field for the size of its file for so long, such as 10m, and keep the better file. Views that
+            ``reader`` holds back decide. What a killed run needs to go on lies in a folder named like ``out``, with
+            .tune at its end; the same command goes on.
+        reader: The scene, only needed with ``max_psnr_drop`` and ``tune``; that of the run when absent. Where it is
+            given without ``tune``, the drop of PSNR on a few of its training views is measured.
         force: Overwrite ``out``.
     """
     refuse_overwrite(out, force)  # before an hour of search, not after it
@@ -53,11 +58,19 @@ def encode(
     refuse_input(out, ckpt)
     trained = read_artifact(ckpt)
     target = RateTarget(qp, uniform, target_bytes, max_psnr_drop)
-    reader = scene_of(ckpt, reader) if max_psnr_drop is not None else reader
-    quality = None if reader is None else mean_psnr(some_views(reader.read("train"), SEARCH_VIEWS))
-    container = encode_for(trained, target, quality, {"source": ckpt.name})
+    reader = scene_of(ckpt, reader) if max_psnr_drop is not None or tune is not None else reader
+    work = out.with_name(f"{out.name}.tune")
+    quality = None if reader is None or tune is not None else mean_psnr(some_views(reader.read("train"), SEARCH_VIEWS))
+    if tune is None:
+        container = encode_for(trained, target, quality, {"source": ckpt.name})
+    else:
+        from nerfcomp.commands.tuned_encoding import tuned_container  # here, as all that trains is slow to import
+
+        container = tuned_container(ckpt, trained, target, tune, reader, work)
     with new_file(out, force) as temporary:
         size = write_nfc(container, temporary)
+    if tune is not None:
+        shutil.rmtree(work, ignore_errors=True)
     original = fp32_bytes(trained)
     logger.info(format_table(["section", "bytes"], section_rows(container, size)))
     found = container.header.get("provenance", {})

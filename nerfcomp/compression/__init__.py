@@ -22,6 +22,7 @@ from nerfcomp.compression.learned_pruning import PruningFunction, PruningHook, p
 from nerfcomp.compression.local_scaling import LocalScaling, named_scales
 from nerfcomp.compression.masks import Masking, hold_masks, named_masks
 from nerfcomp.compression.pruning import extend_masks, sparsity_after
+from nerfcomp.compression.rate_aware import RateAware, RatedWeight, rated_weights
 from nerfcomp.compression.search import largest_passing
 from nerfcomp.compression.sensitivity import measure_sensitivity, noise_sensitivity
 from nerfcomp.compression.smallify import Smallify
@@ -35,6 +36,8 @@ __all__ = [
     "Masking",
     "PruningFunction",
     "PruningHook",
+    "RateAware",
+    "RatedWeight",
     "SCALING_HOOK",
     "Smallify",
     "VariationalDropout",
@@ -66,6 +69,7 @@ __all__ = [
     "plain_parameters",
     "pruning_functions",
     "quantizers",
+    "rated_weights",
     "sparsity_after",
     "take_hooks",
 ]

@@ -11,6 +11,7 @@ from nerfcomp.compression.hooked import detach, hooked_weights
 from nerfcomp.compression.hooks import WeightHook
 from nerfcomp.compression.local_scaling import LocalScaling
 from nerfcomp.compression.masks import Masking
+from nerfcomp.compression.rate_aware import RateAware
 from nerfcomp.compression.smallify import Smallify
 from nerfcomp.compression.variational_dropout import VariationalDropout
 from nerfcomp.descriptions import Description, checked_class
@@ -23,6 +24,7 @@ HOOKS: tuple[type[WeightHook], ...] = (
     Smallify,
     VariationalDropout,
     FakeQuantization,
+    RateAware,
 )  # that a file may ask for
 _PACKAGE = "nerfcomp.compression"
 SCALING_HOOK = f"{_PACKAGE}.{LocalScaling.__name__}"

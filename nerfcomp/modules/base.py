@@ -33,6 +33,8 @@ class FieldModule(LightningModule):
     Attributes:
         weights_step: Step of the run that the loaded weights are from.
         resumed: The run goes on from its own checkpoint, which holds all that ``init_from`` once gave.
+        qps: QP of every tensor, when a callback has left weights that are values of the decoder.
+        rounded: They are multiples of their steps, see `Artifact.rounded`.
         watch: What is noted of a step while training; read every few steps.
         schedule_share: Share of the run's steps that the schedule takes; callbacks that begin anew with another
             optimizer say so.
@@ -61,6 +63,8 @@ class FieldModule(LightningModule):
         self.hooks = hooks or []
         self.resumed = False
         self.weights_step = 0
+        self.qps: dict[str, int] | None = None
+        self.rounded = False
         self.schedule_share = 1.0
         self.watch = DivergenceWatch()
         self._hooked: list[nn.Module] = []

@@ -119,6 +119,8 @@ class RadianceFieldModule(EvaluatedModule):
         """Hook weights and show views as the checkpoint's field was trained; no ``init_from`` is needed any more."""
         super().on_load_checkpoint(checkpoint)
         if DESCRIPTION_KEY in checkpoint:
+            self.qps = checkpoint[DESCRIPTION_KEY].get("qp")
+            self.rounded = bool(checkpoint[DESCRIPTION_KEY].get("rounded"))
             self.take_cascades(checkpoint[DESCRIPTION_KEY]["field"]["init_args"].get("cascades", 1))
             self.take_hooks(checkpoint, self.field)
         if DESCRIPTION_KEY in checkpoint and self.scene is not None:
@@ -150,7 +152,9 @@ class RadianceFieldModule(EvaluatedModule):
     def trained(self) -> RadianceFieldArtifact:
         """The field with all that rendering it needs."""
         assert self.scene is not None, "set up by the trainer"
-        return RadianceFieldArtifact(field=self.field, sampler=self.sampler, scene=self.scene)
+        return RadianceFieldArtifact(
+            field=self.field, sampler=self.sampler, scene=self.scene, qp=self.qps, rounded=self.rounded
+        )
 
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""

@@ -102,7 +102,9 @@ class SurfaceModule(RadianceFieldModule):
     def trained(self) -> SurfaceArtifact:
         """The field with all that rendering it needs."""
         assert self.scene is not None, "set up by the trainer"
-        return SurfaceArtifact(field=self.field, sampler=self.sampler, scene=self.scene)
+        return SurfaceArtifact(
+            field=self.field, sampler=self.sampler, scene=self.scene, qp=self.qps, rounded=self.rounded
+        )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on, or be evaluated, with the levels that were in use."""
