@@ -1,4 +1,4 @@
-"""Rounding and shrinking on the CPU, in one pass, as memory bounds the speed. Notation as in `nerfcomp.kernels.rate`."""
+"""Rounding and shrinking on the CPU, in one pass over memory. Notation as in `nerfcomp.kernels.rate`."""
 
 import numpy as np
 from numba import prange
