@@ -119,9 +119,7 @@ def test_durations() -> None:
             seconds_of(wrong)
 
 
-@pytest.mark.parametrize(
-    ("words", "message"), [(["--target_bytes=2500"], "--reader"), (READER, "Give --target_bytes")]
-)
+@pytest.mark.parametrize(("words", "message"), [(["--target_bytes=2500"], "--reader"), (READER, "Give --target_bytes")])
 def test_what_is_missing_is_named(words: list[str], message: str, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(NerfcompError, match=message):
         main(["encode", str(checkpoint), "--out", str(tmp_path / "a.nfc"), "--tune", "1m", *words])
