@@ -1,9 +1,6 @@
 """A teacher's views through the front door: the same bytes however the work was shared and interrupted."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from nerfcomp.callbacks import PseudoDataWriter
 from nerfcomp.errors import NerfcompError, SceneError
 from nerfcomp.geometry.cameras import select_views
 from nerfcomp.readers.pseudo import PseudoFolder
-from tests.callbacks.tiny_cli import stop
+from tests import ranks
 from tests.teacher import write_predict_config
 from tests.tiny import TinyModule
 
@@ -64,21 +61,21 @@ def test_two_shares_make_the_same_bytes(alone: Path, config: Path, tmp_path: Pat
     assert content(tmp_path / "views") == content(alone)
 
 
-def test_killed_process_goes_on(alone: Path, config: Path, tmp_path: Path, repository: Path) -> None:
+def test_killed_process_goes_on(alone: Path, config: Path, tmp_path: Path) -> None:
     views, log = tmp_path / "views", tmp_path / "log.txt"
-    command = [sys.executable, str(repository / "train.py"), "predict", "--config", str(config)]
-    command += ["--trainer.callbacks", WRITER % (views, 0, 1), "--trainer.devices=2", "--trainer.strategy=ddp"]
-    command += ["--data.init_args.n_views=400"]
-    with log.open("wb") as file:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
+    command = ["predict", "--config", str(config), "--trainer.callbacks", WRITER % (views, 0, 1)]
+    command += ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.init_args.n_views=400"]
+    port = ranks.free_port()
+    processes = [ranks.start(command, tmp_path, log, rank, port) for rank in range(2)]
     try:
         deadline = time.monotonic() + 200
         while len(list(views.glob("shard_*.zip"))) < 4:
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+            ended = any(process.exitcode is not None for process in processes)
+            assert not ended and time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.01)
     finally:
-        stop(process)
+        for process in processes:
+            ranks.stop(process)
     made = content(views)
     assert "shard_00000.zip" in made or "shard_00001.zip" in made  # either process may be ahead
     assert len(made) < 200

@@ -2,27 +2,28 @@
 
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import pytest
 import torch
 
-from tests.callbacks.tiny_cli import main, start, stop
+from tests import ranks
+from tests.callbacks.tiny_cli import main
 
 pytestmark = pytest.mark.slow
 
 
-def kill_when(process: Popen[bytes], log: Path, reached: Callable[[], bool]) -> None:
+def kill_when(process: ForkServerProcess, log: Path, reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 200
     try:
         while not reached():
-            assert process.poll() is None, f"ended by itself: {log.read_text()[-2000:]}"
+            assert process.exitcode is None, f"ended by itself: {log.read_text()[-2000:]}"
             assert time.monotonic() < deadline, log.read_text()[-2000:]
             time.sleep(0.005)
     finally:
-        stop(process)
+        ranks.stop(process)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def test_killed_in_a_video_the_run_resumes_and_ends_the_same(
     run, log = tmp_path / "runs" / "tiny" / "version_0", tmp_path / "log.txt"
     last, videos = run / "checkpoints" / "last.ckpt", run / "videos"
 
-    kill_when(start(log, "--config", config), log, lambda: len(list(videos.glob(".step0000020-*/0*.npz"))) >= 3)
+    process = ranks.start(["fit", "--config", config], tmp_path, log, program="tests.callbacks.tiny_cli")
+    kill_when(process, log, lambda: len(list(videos.glob(".step0000020-*/0*.npz"))) >= 3)
     assert load(last)["global_step"] == 14
     assert not list(videos.glob("*.mp4"))
 

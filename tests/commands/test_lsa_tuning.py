@@ -1,8 +1,5 @@
 """One driver of tuning: what ``compress.py lsa`` makes, ``train.py`` makes, in one process and in two."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from nerfcomp.errors import NerfcompError
 from nerfcomp.rate_control.tuned_search import encode_within
 from nerfcomp.readers import BlenderReader, ProceduralReader
 from nerfcomp.readers.blender_writer import write_blender
+from tests import ranks
 from tests.modules.tiny_fields import tiny_ngp, tiny_pair
 
 CONFIG = """
@@ -59,9 +57,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_the_command_and_the_program_end_with_the_same_bytes(
-    processes: int, scene: Path, tmp_path: Path, repository: Path
-) -> None:
+def test_the_command_and_the_program_end_with_the_same_bytes(processes: int, scene: Path, tmp_path: Path) -> None:
     chosen = {"root": scene, "out": tmp_path / "runs", "qp": -18, "n_iters": 3, "epochs": 2, "batch_size": 64}
     chosen |= {"movie_frames": 0, "uniform": "true", "processes": processes}
     named = [str(part) for key, value in chosen.items() for part in (f"--{key}", value)]
@@ -73,9 +69,7 @@ def test_the_command_and_the_program_end_with_the_same_bytes(
     values = {"processes": processes, "strategy": "ddp" if processes > 1 else "auto", "scene": scene}
     values |= {"folder": tmp_path, "start": folder / "checkpoints" / "quantized.ckpt", "batch": 64 // processes}
     (tmp_path / "own.yaml").write_text(CONFIG % values)
-    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(tmp_path / "own.yaml")]
-    environment = {**os.environ, "PYTHONPATH": str(repository)}
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=900, stdin=subprocess.DEVNULL)
+    ranks.run(["fit", "--config", tmp_path / "own.yaml"], tmp_path, processes)
     tuned = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     expected = to_bytes(encode_within(tuned, None, {"source": "pair.ckpt", "qp": -18}))
     assert (folder / "bitstream" / f"{folder.name}.nfc").read_bytes() == expected

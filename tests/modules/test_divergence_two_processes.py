@@ -1,12 +1,11 @@
 """When one of two processes sees that a run has diverged, both end with the same sentence and keep the checkpoint."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.ranks import RunError, run
 
 pytestmark = pytest.mark.slow
 
@@ -39,15 +38,14 @@ data:
 """
 
 
-def test_both_processes_say_so_and_keep_the_last_good_checkpoint(tmp_path: Path, repository: Path) -> None:
+def test_both_processes_say_so_and_keep_the_last_good_checkpoint(tmp_path: Path) -> None:
     config, last = tmp_path / "config.yaml", tmp_path / "checkpoints" / "last.ckpt"
     config.write_text(CONFIG % {"folder": tmp_path})
-    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    with pytest.raises(RunError) as said:
+        run(["fit", "--config", config], tmp_path, 2)
     sentence = (
         f"diverged: the loss stopped being finite at step 3 (seen at step 4). The last good checkpoint is {last}."
     )
-    assert run.returncode != 0 and run.stderr.count(sentence) == 2, run.stderr
+    assert str(said.value).count(f"DivergedError: Training has {sentence}") == 2, said.value
     assert torch.load(last, weights_only=True)["global_step"] == 3
     assert not (tmp_path / "reconstructed").exists()

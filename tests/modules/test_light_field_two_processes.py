@@ -1,9 +1,5 @@
 """Two real processes distil as one: equal students on both, the losses of one process with their batches joined."""
 
-import contextlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +7,7 @@ import pytest
 import torch
 
 import train
+from tests.ranks import dumped
 from tests.student import write_configs
 
 pytestmark = pytest.mark.slow
@@ -20,22 +17,14 @@ PRUNING = "{class_path: PruningRounds, init_args: {rounds: 3, amount: 0.4, views
 
 
 def distil(
-    config: Path, folder: Path, repository: Path, devices: int, batch: int, callbacks: str = "", *more: str
+    config: Path, folder: Path, devices: int, batch: int, callbacks: str = "", *more: str
 ) -> list[dict[str, Any]]:
     """Train in ``devices`` processes; what each of them saw."""
     folder.mkdir()
     options = [f"--trainer.devices={devices}", f"--trainer.strategy={'ddp' if devices > 1 else 'auto'}"]
     options += ["--trainer.max_steps=12", "--trainer.logger=false", "--trainer.enable_checkpointing=false"]
     options += [f"--trainer.callbacks={CALLBACKS % (callbacks, folder)}", f"--data.init_args.batch_size={batch}", *more]
-    command = ["fit", "--config", str(config), *options]
-    if devices == 1:
-        with contextlib.chdir(folder):
-            train.main(command)
-        return [torch.load(folder / "rank0.pt", weights_only=True)]
-    command = [sys.executable, str(repository / "train.py"), *command]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=900, stdin=subprocess.DEVNULL)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
+    return dumped(["fit", "--config", config, *options], folder, devices)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +34,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return student
 
 
-def test_two_processes_distil_as_one(config: Path, tmp_path: Path, repository: Path) -> None:
-    first, second = distil(config, tmp_path / "two", repository, 2, 1)
-    (alone,) = distil(config, tmp_path / "one", repository, 1, 2)
+def test_two_processes_distil_as_one(config: Path, tmp_path: Path) -> None:
+    first, second = distil(config, tmp_path / "two", 2, 1)
+    (alone,) = distil(config, tmp_path / "one", 1, 2)
     assert first["step"] == second["step"] == alone["step"] == 12
     assert first["state"].keys() == second["state"].keys()
     for name, value in first["state"].items():
@@ -58,10 +47,10 @@ def test_two_processes_distil_as_one(config: Path, tmp_path: Path, repository: P
     assert together == pytest.approx(alone["losses"], rel=2e-3)
 
 
-def test_two_processes_prune_as_one(config: Path, tmp_path: Path, repository: Path) -> None:
+def test_two_processes_prune_as_one(config: Path, tmp_path: Path) -> None:
     hooks = "--model.init_args.hooks=[nerfcomp.compression.LocalScaling]"
-    first, second = distil(config, tmp_path / "two", repository, 2, 1, PRUNING, hooks)
-    (alone,) = distil(config, tmp_path / "one", repository, 1, 2, PRUNING, hooks)
+    first, second = distil(config, tmp_path / "two", 2, 1, PRUNING, hooks)
+    (alone,) = distil(config, tmp_path / "one", 1, 2, PRUNING, hooks)
     assert first["state"].keys() == second["state"].keys() == alone["state"].keys()
     masks = [name for name in first["state"] if name.endswith(".keep")]
     assert len(masks) == 2 * 10 and sum(int((~first["state"][name]).sum()) for name in masks) > 1000

@@ -1,8 +1,5 @@
 """Two real processes tune as one: planned once, equal on both, and the losses of one with the same batch."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +7,7 @@ import pytest
 import torch
 
 from tests.modules.tiny_fields import save, tiny_ngp
+from tests.ranks import dumped
 
 pytestmark = pytest.mark.slow
 
@@ -41,17 +39,14 @@ data:
 """
 
 
-def tune(folder: Path, start: Path, repository: Path, devices: int, batch: int) -> list[dict[str, Any]]:
+def tune(folder: Path, start: Path, devices: int, batch: int) -> list[dict[str, Any]]:
     """Tune in ``devices`` processes; what each of them saw."""
     folder.mkdir()
     strategy = "ddp" if devices > 1 else "auto"
     config = folder / "config.yaml"
     values = {"devices": devices, "strategy": strategy, "folder": folder, "batch": batch, "start": start}
     config.write_text(CONFIG % values)
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=900, stdin=subprocess.DEVNULL)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
+    return dumped(["fit", "--config", config], folder, devices)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +55,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, start: Path, repository: Path) -> list[dict[str, Any]]:
-    return tune(tmp_path_factory.mktemp("ddp") / "two", start, repository, 2, 64)
+def pair(tmp_path_factory: pytest.TempPathFactory, start: Path) -> list[dict[str, Any]]:
+    return tune(tmp_path_factory.mktemp("ddp") / "two", start, 2, 64)
 
 
 def test_ranks_hold_the_same_quantized_and_tuned_field(pair: list[dict[str, Any]]) -> None:
@@ -76,10 +71,8 @@ def test_ranks_see_different_rays(pair: list[dict[str, Any]]) -> None:
     assert all(a != b for a, b in zip(pair[0]["losses"], pair[1]["losses"]))
 
 
-def test_two_processes_lose_what_one_loses(
-    pair: list[dict[str, Any]], start: Path, tmp_path: Path, repository: Path
-) -> None:
-    (alone,) = tune(tmp_path / "one", start, repository, 1, 128)
+def test_two_processes_lose_what_one_loses(pair: list[dict[str, Any]], start: Path, tmp_path: Path) -> None:
+    (alone,) = tune(tmp_path / "one", start, 1, 128)
     together = [(a + b) / 2 for a, b in zip(pair[0]["losses"], pair[1]["losses"])]
     assert alone["step"] == pair[0]["step"] == 20
     assert together == pytest.approx(alone["losses"], rel=2e-3)

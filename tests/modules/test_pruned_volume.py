@@ -1,9 +1,6 @@
 """A volume whose wavelet coefficients learn to be dropped: listed in YAML, in one process and in two."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from nerfcomp.artifacts.nfc import read_nfc, write_nfc
 from nerfcomp.compression import baked_copy, coded_weights, pruning_functions
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from tests.modules.volume_config import CONFIG, settings
+from tests.ranks import dumped
 
 FIELD = """class_path: LatentGridVolume
       init_args: {features: 4, size: 8, wavelet: haar, hidden_width: 8, hidden_layers: 1}"""
@@ -54,12 +52,9 @@ def test_files_hold_exact_zeros_and_no_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_drop_the_same(tmp_path: Path, repository: Path) -> None:
+def test_two_processes_drop_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "two"
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(repository / "train.py"), *arguments(folder, 2, 128)]
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240, stdin=subprocess.DEVNULL)
-    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True)["state"] for rank in range(2))
+    first, second = (rank["state"] for rank in dumped(arguments(folder, 2, 128), folder, 2))
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     masks = [first[name] for name in first if name.endswith(".keep")]
     assert len(masks) == 4 and all(bool(first[name]) for name in first if name.endswith(".settled"))

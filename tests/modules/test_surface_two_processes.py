@@ -1,14 +1,12 @@
 """Two real processes train a surface as one."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+
+from tests.ranks import dumped
 
 pytestmark = pytest.mark.slow
 
@@ -49,12 +47,9 @@ data:
 """
 
 
-def test_both_hold_the_same_surface_and_losses_are_finite(tmp_path: Path, repository: Path) -> None:
+def test_both_hold_the_same_surface_and_losses_are_finite(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(CONFIG % {"folder": tmp_path})
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(tmp_path / "config.yaml")]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=240, stdin=subprocess.DEVNULL)
-    ranks: list[dict[str, Any]] = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    ranks = dumped(["fit", "--config", tmp_path / "config.yaml"], tmp_path, 2)
     first, second = ranks[0]["state"], ranks[1]["state"]
     assert first.keys() == second.keys() and "field.sharpness" in first
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,14 +1,13 @@
 """Two real processes train as one: equal weights and occupancy on both, and those of one with the rays of both."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from tests.ranks import dumped
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +42,7 @@ data:
 """
 
 
-def train(
-    folder: Path, repository: Path, devices: int, batch: int, counts: Path | None = None, hooks: str = ""
-) -> list[dict[str, Any]]:
+def train(folder: Path, devices: int, batch: int, counts: Path | None = None, hooks: str = "") -> list[dict[str, Any]]:
     """Train in ``devices`` processes, or in one on as many rays as ``counts`` says; what each of them saw."""
     folder.mkdir()
     config = folder / "config.yaml"
@@ -54,15 +51,12 @@ def train(
     values["counts"] = "" if counts is None else f"counts: {counts}"
     values["hooks"] = f"hooks: {hooks}" if hooks else ""
     config.write_text(CONFIG % values)
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=240, stdin=subprocess.DEVNULL)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
+    return dumped(["fit", "--config", config], folder, devices)
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> list[dict[str, Any]]:
-    return train(tmp_path_factory.mktemp("ddp") / "two", repository, 2, 64)
+def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return train(tmp_path_factory.mktemp("ddp") / "two", 2, 64)
 
 
 def test_ranks_hold_the_same_field_and_occupancy(pair: list[dict[str, Any]]) -> None:
@@ -77,13 +71,11 @@ def test_ranks_see_different_rays_and_numbers_of_them(pair: list[dict[str, Any]]
     assert max(abs(a - b) / (a + b) for a, b in zip(pair[0]["rays"], pair[1]["rays"])) > 0.1
 
 
-def test_two_processes_learn_what_one_learns_from_the_rays_of_both(
-    pair: list[dict[str, Any]], tmp_path: Path, repository: Path
-) -> None:
+def test_two_processes_learn_what_one_learns_from_the_rays_of_both(pair: list[dict[str, Any]], tmp_path: Path) -> None:
     """Every ray counts the same, though one process used more of them than the other."""
     counts = tmp_path / "counts.json"
     counts.write_text(json.dumps(list(zip(pair[0]["rays"], pair[1]["rays"]))))
-    (alone,) = train(tmp_path / "one", repository, 1, 128, counts)
+    (alone,) = train(tmp_path / "one", 1, 128, counts)
     together = [(a + b) / 2 for a, b in zip(pair[0]["losses"], pair[1]["losses"])]
     assert alone["step"] == pair[0]["step"] == 20
     assert together == pytest.approx(alone["losses"], rel=1e-4)
@@ -91,9 +83,9 @@ def test_two_processes_learn_what_one_learns_from_the_rays_of_both(
         torch.testing.assert_close(pair[0]["state"][name], value, rtol=1e-3, atol=1e-6)
 
 
-def test_hooked_tables_and_layers_are_the_same_on_both_ranks(tmp_path: Path, repository: Path) -> None:
+def test_hooked_tables_and_layers_are_the_same_on_both_ranks(tmp_path: Path) -> None:
     hooks = "[{class_path: Masking, init_args: {weights: ['grid.*']}}, nerfcomp.compression.LocalScaling]"
-    first, second = (rank["state"] for rank in train(tmp_path / "two", repository, 2, 64, hooks=hooks))
+    first, second = (rank["state"] for rank in train(tmp_path / "two", 2, 64, hooks=hooks))
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
     assert sum(key.endswith(".keep") for key in first) == 3
     scales = [first[key] for key in first if key.endswith(".scale")]
