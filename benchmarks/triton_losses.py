@@ -7,6 +7,7 @@ default scene is trained at its full size. Ends with an error where losses diffe
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -59,7 +60,7 @@ def losses(backend: Any, steps: int, arguments: list[str]) -> list[tuple[float, 
     options = [str(word) for name, value in settings.items() for word in (f"--trainer.{name}", value)]
     accelerator = "gpu" if torch.cuda.is_available() else "cpu"
     options += ["--trainer.callbacks", "[]", "--trainer.accelerator", accelerator, "--trainer.devices", "1"]
-    cli = build([*arguments, *options], run=False)
+    cli: Any = build([*arguments, *options], run=False)
     kept = Losses()
     cli.trainer.callbacks.append(kept)
     began = time.perf_counter()
@@ -80,10 +81,8 @@ def main() -> None:
     from benchmarks.common import report
 
     arguments = arguments or ["--config", str(ROOT / "configs" / "default.yaml")]
-    with tempfile.TemporaryDirectory() as folder:
-        here, _ = Path.cwd(), os.chdir(folder)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         ours, theirs = (losses(backend, options.steps, arguments) for backend in ("triton", "torch"))
-        os.chdir(here)
     pairs = enumerate(zip(ours, theirs, strict=True))
     rows = [Step(i, n, one, other, abs(one - other) / other) for i, ((one, n), (other, _)) in pairs]
     same_rays = [n for _, n in ours] == [n for _, n in theirs]

@@ -55,9 +55,10 @@ def _work(program: str, arguments: list[str], folder: str, log: str, environment
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    from lightning.fabric.utilities.rank_zero import rank_zero_only
+    from lightning.fabric.utilities import rank_zero
 
-    rank_zero_only.rank = int(environment.get("LOCAL_RANK", "0"))  # was settled when Lightning was imported
+    ranked: Any = rank_zero.rank_zero_only
+    ranked.rank = int(environment.get("LOCAL_RANK", "0"))  # was settled when Lightning was imported
     torch.set_num_threads(1)
     module: Any = importlib.import_module(program)
     module.main(arguments)
