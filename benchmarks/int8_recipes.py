@@ -1,18 +1,19 @@
 """Two ways to train a vanilla NeRF for 8 bits, after the same number of steps, on a small scene made for it.
 
-    python benchmarks/int8_recipes.py [steps]
+    python benchmarks/int8_recipes.py [steps] [seeds] [arrangement]
 
 - ``old``: as NeRF-QAT (github.com/haujinnn/nerf-qat) does with ``get_default_qat_qconfig("x86")``: from random weights
   on; activations of 7 bits; moving ranges from the least to the largest value that never freeze, not even while test
   views are drawn; outputs of density and colour layers on 256 levels; encodings beyond the first layer stay float.
-- ``ours``: in float32 for two thirds of the steps, then `FakeQuantization` with frozen ranges, as `configs/int8` does.
+- ``ours``: one schedule, too, but rounding begins after two thirds of the steps, and ranges freeze half-way from there:
+  `FreezeRanges` with ``begin``.
 
-Beside them float32 after all steps, and calibration alone after them. Writes runs/benchmarks/int8_recipes.json.
+Beside them float32 after all steps, and calibration alone after them. Means over seeds from 0 on; writes
+runs/benchmarks/int8_recipes.json.
 """
 
 import logging
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ from nerfcomp.evaluation.views import evaluate_views
 from nerfcomp.fields import NeRFField
 from nerfcomp.modules import VanillaNeRFModule
 from nerfcomp.readers import ProceduralReader
+from nerfcomp.readers.arrangements import Arrangement
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 
 logger = logging.getLogger("benchmark")
 STEPS = 900
-READER = ProceduralReader(image_size=32, n_train=16, n_val=1, n_test=6, supersampling=1)
 _SHARE = 0.01  # of a new range in the moving one, torch.ao's averaging_constant
 
 
@@ -112,18 +113,19 @@ class OldQuantization(FakeQuantization):
         return super().attach(module)
 
 
-def train(steps: int, folder: Path, hooks: list[WeightHook], start: Path | None = None, lr: float = 2e-3) -> Any:
-    """Train a network of 4x64 on views of 32x32 pixels; returns the module, and leaves ``last.ckpt`` without hooks."""
-    torch.manual_seed(0)
-    data = RayDataModule(READER, batch_size=1024)
+def train(
+    reader: ProceduralReader, steps: int, seed: int, hooks: list[WeightHook], begin: int = 0, after: int | None = None
+) -> Any:
+    """Train a network of 4x64 on views of 32x32 pixels; returns the module."""
+    torch.manual_seed(seed)
+    data = RayDataModule(reader, batch_size=1024)
     field = NeRFField(4, 64, [2], 6, 2)
     module = VanillaNeRFModule(
         field,
         HierarchicalSampler(32, 32, resolution=32),
         OccupancySampler(n_steps=128, resolution=32, warmup_steps=64),
-        lambda parameters: torch.optim.Adam(parameters, lr=lr),
+        lambda parameters: torch.optim.Adam(parameters, lr=2e-3),
         lambda optimizer, total: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total),
-        init_from=None if start is None else str(start),
         hooks=hooks,
     )
     module.hparams.clear()
@@ -136,38 +138,42 @@ def train(steps: int, folder: Path, hooks: list[WeightHook], start: Path | None 
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
-        callbacks=[FreezeRanges(max(steps // 2, 1))],
+        callbacks=[FreezeRanges(after or steps, begin)],
     )
     trainer.fit(module, datamodule=data)
-    if not hooks:
-        trainer.save_checkpoint(folder / "last.ckpt")
     return module
 
 
-def quality(trained: SceneArtifact) -> float:
+def quality(reader: ProceduralReader, trained: SceneArtifact) -> float:
     """PSNR on all test views."""
-    return mean_result(evaluate_views(trained, READER.read("test"))).psnr
+    return mean_result(evaluate_views(trained, reader.read("test"))).psnr
 
 
-def main(steps: int = STEPS) -> None:
+def compared(reader: ProceduralReader, steps: int, seed: int) -> dict[str, float]:
+    """PSNR of all recipes with one seed."""
+    plain = train(reader, steps, seed, []).trained
+    ours = train(reader, steps, seed, [FakeQuantization()], begin=2 * steps // 3, after=5 * steps // 6).trained
+    return {
+        "float32": quality(reader, plain),
+        "float32, calibrated": quality(reader, to_integers(calibrated(plain, [FakeQuantization()]))),
+        "ours": quality(reader, to_integers(ours)),
+        "old": quality(reader, train(reader, steps, seed, [OldQuantization()]).trained),
+    }
+
+
+def main(steps: int = STEPS, seeds: int = 1, arrangement: Arrangement = "still_life") -> None:
     """Train all, and write the table."""
-    rows: list[list[Any]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        plain = train(steps, folder, []).trained
-        rows.append(["float32", quality(plain)])
-        rows.append(["float32, calibrated", quality(to_integers(calibrated(plain, [FakeQuantization()])))])
-        before = 2 * steps // 3
-        train(before, folder, [])
-        hooks: list[WeightHook] = [FakeQuantization()]
-        ours = train(steps - before, folder, hooks, folder / "last.ckpt", lr=3e-4).trained
-        rows.append(["ours", quality(to_integers(ours))])
-        rows.append(["old", quality(train(steps, folder, [OldQuantization()]).trained)])
-    content = {"machine": describe_machine(), "steps": steps, "psnr": dict(rows)}
+    reader = ProceduralReader(32, 16, 1, 6, supersampling=1, arrangement=arrangement)
+    found = []
+    for seed in range(seeds):
+        found.append(compared(reader, steps, seed))
+        logger.info("seed %d: %s", seed, found[-1])
+    rows = [[name, sum(one[name] for one in found) / seeds, *(one[name] for one in found)] for name in found[0]]
+    content = {"machine": describe_machine(), "steps": steps, "scene": arrangement, "psnr": found}
     write_json(FOLDER / "int8_recipes.json", content)
-    logger.info(format_table(["recipe", "PSNR"], rows))
+    logger.info(format_table(["recipe", "PSNR", *(f"seed {seed}" for seed in range(seeds))], rows))
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main(*map(int, sys.argv[1:2]))
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:4])  # type: ignore[arg-type]

@@ -1,10 +1,10 @@
-"""When the ranges of activations stand still, in training for integers."""
+"""When layers begin to compute with integers, and when the ranges of their inputs stand still."""
 
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from nerfcomp.compression import freeze_ranges
+from nerfcomp.compression import freeze_ranges, wait_for_input
 
 
 class FreezeRanges(Callback):
@@ -12,16 +12,23 @@ class FreezeRanges(Callback):
 
     Args:
         after: Steps before they are frozen, learned steps of the ranges included.
+        begin: Steps before anything is rounded. A field that begins at random needs them: its weights and ranges are
+            still to grow, and one schedule serves for both.
 
     Raises:
-        ValueError: Fewer than one step, without which no range is known.
+        ValueError: No step in between, without which no range is known.
     """
 
-    def __init__(self, after: int = 500) -> None:
-        if after < 1:
-            raise ValueError(f"Ranges are frozen after at least 1 step, got {after}.")
+    def __init__(self, after: int = 500, begin: int = 0) -> None:
+        if not 0 <= begin < after:
+            raise ValueError(f"Ranges are frozen at least 1 step after rounding begins, got {after} and {begin}.")
         self.after = after
+        self.begin = begin
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Freeze when due."""
-        freeze_ranges(pl_module, trainer.global_step >= self.after)
+        """Begin and freeze when due."""
+        step = trainer.global_step
+        if step <= self.begin:
+            wait_for_input(pl_module, step < self.begin)
+        else:
+            freeze_ranges(pl_module, step >= self.after)

@@ -3,7 +3,7 @@
 from nerfcomp.compression.activation_grid import calibrating, freeze_ranges
 from nerfcomp.compression.allocation import allocate_qp
 from nerfcomp.compression.binary_mask import BinaryMask
-from nerfcomp.compression.fake_quantization import FakeQuantization, FakeQuantizer, quantizers
+from nerfcomp.compression.fake_quantization import FakeQuantization, FakeQuantizer, quantizers, wait_for_input
 from nerfcomp.compression.hook_descriptions import SCALING_HOOK, attach_described, describe_hooks, take_hooks
 from nerfcomp.compression.hooked import (
     bake,
@@ -72,4 +72,5 @@ __all__ = [
     "rated_weights",
     "sparsity_after",
     "take_hooks",
+    "wait_for_input",
 ]

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from nerfcomp.compression.activation_grid import ActivationGrid, Rounded
+from nerfcomp.compression.activation_grid import ActivationGrid, Rounded, freeze_ranges
 from nerfcomp.compression.hooked import hooked_weights
-from nerfcomp.compression.hooks import HookableLayer, WeightFunction, WeightHook
+from nerfcomp.compression.hooks import HookableLayer, WeightFunction, WeightHook, stored_weight
 
 Ranges = Literal["percentile", "learned"]
 _CLIPS = torch.linspace(0.3, 1.0, 29)  # shares of the largest weight of a channel that are tried as its end
@@ -50,7 +50,9 @@ class FakeQuantizer(WeightFunction):
         self.inputs = nn.ModuleList(grids)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Round ``weight``, which keeps its shape."""
+        """Round ``weight``, which keeps its shape; before its layer has seen any input, it stays as it is."""
+        if not self.awake:
+            return weight + 0 * self.log_scale if self.training else weight  # processes expect a gradient
         zero = self.log_scale.new_zeros(())
         out: Tensor = Rounded.apply(  # type: ignore[no-untyped-call]
             weight, self.log_scale, zero, -self.highest, self.highest
@@ -68,6 +70,11 @@ class FakeQuantizer(WeightFunction):
     def grids(self) -> list[ActivationGrid]:
         """Grids of the parts."""
         return [grid for grid in self.inputs if isinstance(grid, ActivationGrid)]
+
+    @property
+    def awake(self) -> bool:
+        """Whether the layer has seen any input, before which nothing is rounded."""
+        return any(bool(grid.seen) for grid in self.grids)
 
     def begin(self, weight: Tensor) -> None:
         """Choose steps for another weight."""
@@ -116,6 +123,7 @@ class FakeQuantization(WeightHook):
         >>> _ = layer.weight.data.copy_(torch.tensor([[3.0, -1.1]]))
         >>> FakeQuantization(bits=3).attach(layer)
         ['weight']
+        >>> _ = layer(torch.ones(1, 2))  # until then it is as it was
         >>> torch.round(layer.weight.detach(), decimals=3).tolist()
         [[3.0, -1.0]]
     """
@@ -177,6 +185,18 @@ def _round_inputs(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor,
         if isinstance(function, FakeQuantizer):
             return (function.rounded_inputs(inputs[0]), *inputs[1:])
     return None
+
+
+@torch.no_grad()
+def wait_for_input(module: nn.Module, waiting: bool) -> None:
+    """Let layers that have seen nothing yet compute without rounding, or begin with the weights that they have now."""
+    for name, quantizer in quantizers(module).items():
+        if quantizer.awake:
+            continue
+        freeze_ranges(quantizer, waiting)
+        if not waiting:
+            layer = module.get_submodule(name.removesuffix("weight").removesuffix("."))
+            quantizer.begin(stored_weight(layer).detach())
 
 
 def quantizers(module: nn.Module) -> dict[str, FakeQuantizer]:

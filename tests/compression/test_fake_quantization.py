@@ -6,9 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from nerfcomp.compression import FakeQuantization, attach_described, bake, calibrating, describe_hooks, freeze_ranges
+from nerfcomp.compression import (
+    FakeQuantization,
+    attach_described,
+    bake,
+    calibrating,
+    describe_hooks,
+    freeze_ranges,
+    wait_for_input,
+)
 from nerfcomp.compression.activation_grid import ActivationGrid, Rounded
 from nerfcomp.compression.fake_quantization import quantizers
+from nerfcomp.compression.hooks import stored_weight
 
 
 def test_gradients_are_those_of_the_paper() -> None:
@@ -29,6 +38,8 @@ def test_weights_are_whole_steps_of_each_channel(bits: int) -> None:
     layer = nn.ConvTranspose2d(5, 3, 4)
     before = layer.weight.detach().clone()
     FakeQuantization(bits=bits).attach(layer)
+    assert torch.equal(layer.weight, before), "nothing is rounded before any input was seen"
+    layer(torch.rand(1, 5, 2, 2))
     (quantizer,) = quantizers(layer).values()
     steps = layer.weight / quantizer.log_scale.exp()
     assert quantizer.log_scale.shape == (1, 3, 1, 1)
@@ -98,6 +109,22 @@ def test_ranges_follow_percentiles_and_freeze() -> None:
     freeze_ranges(grid, frozen=False)
     grid(torch.full((100,), 7.0))
     assert float(grid.high) == before, "evaluation must leave ranges alone"
+
+
+def test_layers_wait_and_begin_with_the_weights_they_have_then() -> None:
+    layer, x = nn.Linear(3, 2), torch.randn(50, 3)
+    FakeQuantization().attach(layer)
+    wait_for_input(layer, True)
+    assert torch.equal(layer(x), nn.functional.linear(x, stored_weight(layer), layer.bias))
+    layer(x).sum().backward()
+    (quantizer,) = quantizers(layer).values()
+    assert quantizer.log_scale.grad is not None and not quantizer.log_scale.grad.any()
+    with torch.no_grad():
+        stored_weight(layer).mul_(100)
+    wait_for_input(layer, False)
+    y, truth = layer(x), nn.functional.linear(x, stored_weight(layer), layer.bias)
+    assert not torch.equal(y, truth)
+    assert (y - truth).abs().max() < 0.02 * truth.abs().max(), "steps are those of the weights as they are now"
 
 
 def test_frozen_learned_step_stands_still_under_momentum() -> None:

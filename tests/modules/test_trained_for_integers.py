@@ -81,6 +81,25 @@ def test_ranges_freeze_and_a_resumed_run_ends_the_same(kind: str, tmp_path: Path
     assert_integers_survive(read_checkpoint(straight))
 
 
-def test_ranges_are_frozen_after_a_step_at_least() -> None:
+def test_rounding_begins_at_a_step_and_until_then_training_is_that_in_float32(tmp_path: Path) -> None:
+    start = save(*tiny_ngp(), tmp_path / "start.ckpt")
+
+    def fit(steps: int, hooked: bool, callback: FreezeRanges) -> dict[str, torch.Tensor]:
+        hooks: list[WeightHook] = [FakeQuantization(bits=4)] if hooked else []
+        module = RadianceFieldModule(*tiny_ngp(), init_from=str(start), hooks=hooks)
+        quiet_fit(module, data(), tmp_path, steps, callbacks=[callback])
+        state = module.field.state_dict()
+        return {name.replace("parametrizations.weight.original", "weight"): value for name, value in state.items()}
+
+    plain, waiting = fit(3, False, FreezeRanges(9)), fit(3, True, FreezeRanges(9, begin=3))
+    assert all(torch.equal(value, waiting[name]) for name, value in plain.items())
+    begun = fit(5, True, FreezeRanges(4, begin=3))
+    seen = [float(value) for name, value in begun.items() if name.endswith(".seen")]
+    assert seen and min(seen) >= 1
+    assert any(not torch.equal(value, begun[name]) for name, value in fit(5, False, FreezeRanges(9)).items())
+
+
+@pytest.mark.parametrize(("after", "begin"), [(0, 0), (3, 3), (3, -1)])
+def test_ranges_are_frozen_after_a_step_at_least(after: int, begin: int) -> None:
     with pytest.raises(ValueError, match="at least 1 step"):
-        FreezeRanges(0)
+        FreezeRanges(after, begin)
