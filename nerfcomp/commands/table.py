@@ -16,6 +16,9 @@ class Command(NamedTuple):
 
 
 SECTIONS: dict[str, dict[str, Command]] = {
+    "Captures": {
+        "poses": Command("poses:poses", "Find the poses of photographs, or of the frames of a film, with COLMAP."),
+    },
     "Files": {
         "encode": Command("encode:encode", "Encode a checkpoint as a .nfc file."),
         "decode": Command(

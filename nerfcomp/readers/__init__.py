@@ -2,8 +2,10 @@
 
 from nerfcomp.readers.blender import BlenderReader
 from nerfcomp.readers.blender_writer import write_blender
+from nerfcomp.readers.colmap import COLMAPReader
 from nerfcomp.readers.dtu import DTUReader
 from nerfcomp.readers.llff import LLFFReader
+from nerfcomp.readers.polycam import PolycamReader
 from nerfcomp.readers.procedural import ProceduralReader
 from nerfcomp.readers.procedural_volume import ProceduralVolume
 from nerfcomp.readers.pseudo import PseudoReader
@@ -15,9 +17,11 @@ from nerfcomp.readers.volume_files import VolumeHints, volume_reader
 
 __all__ = [
     "BlenderReader",
+    "COLMAPReader",
     "DTUReader",
     "LLFFReader",
     "PathKind",
+    "PolycamReader",
     "ProceduralReader",
     "ProceduralVolume",
     "PseudoReader",

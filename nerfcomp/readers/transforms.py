@@ -122,14 +122,18 @@ class TransformsReader(PosedImageReader):
             raise SceneError(f"{source} lists no frames. Add at least one.")
         if any("mask_path" in entry for entry in frames.entries):
             self._say_once(logging.WARNING, "%s names masks ('mask_path'); they are not used, all pixels are.", source)
+        self._report(frames)
+        return frames
+
+    def _report(self, frames: Frames) -> None:
+        """Say which frames are left out."""
         if frames.missing:
             every = len(frames.images) + len(frames.missing)
             self._say_once(
                 logging.WARNING,
                 "%s lists %d frames; %d of them have no image and are left out, %s for one.",
-                *(source, every, len(frames.missing), frames.missing[0]),
+                *(frames.source, every, len(frames.missing), frames.missing[0]),
             )
-        return frames
 
     def _say_once(self, level: int, message: str, *values: object) -> None:
         """Log, but not again for every split."""
