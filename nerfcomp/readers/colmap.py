@@ -1,5 +1,6 @@
 """Captures whose poses COLMAP has found."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -102,4 +103,4 @@ def camera_to_world(image: ColmapImage) -> Tensor:
 
 
 def _length(values: tuple[float, ...]) -> float:
-    return max(sum(value * value for value in values) ** 0.5, 1e-12)
+    return max(math.hypot(*values), 1e-12)
