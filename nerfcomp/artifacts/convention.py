@@ -1,4 +1,4 @@
-"""Along which rays a field is asked: those of its training, whoever reads the scene.
+"""Along which rays a field is evaluated: those of its training, whoever reads the scene.
 
 A field knows the frame of its scene: box, distances, normalised device coordinates, and whether the ray of a pixel goes
 through its centre (as ours do) or its corner (as nerf-pytorch's and nerf_pl's do). A reader may see the same scene with

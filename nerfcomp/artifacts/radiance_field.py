@@ -1,4 +1,4 @@
-"""Radiance fields: a field that is asked along rays, and the sampler that knows its empty space."""
+"""Radiance fields: a field that is evaluated along rays, and the sampler that knows its empty space."""
 
 import copy
 import functools

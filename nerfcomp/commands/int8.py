@@ -131,7 +131,7 @@ def measured(
     coded: int,
     entropy: float,
 ) -> Int8Row:
-    """Measure a model on views, keep the pictures, and measure how fast it is asked for points."""
+    """Measure a model on views, keep the pictures, and measure how fast it evaluates points."""
     mean = mean_result(evaluate_views(trained, scene, stage, pictures))
     speed = round(points_per_second(trained))
     ratios = (fp32 / plain, fp32 / coded)

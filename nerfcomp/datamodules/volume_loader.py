@@ -95,7 +95,7 @@ class RandomVoxelLoader:
         self.held = (
             errors.counts[0] if self.whole else max(1, min(errors.counts[0] // world_size, memory_bytes // slab))
         )
-        self._turn = -1
+        self._draw = -1
         self.slabs = np.arange(errors.counts[0])
         self._memory: NDArray[Any] = np.ascontiguousarray(values) if self.whole else np.empty(0)
 
@@ -145,12 +145,12 @@ class RandomVoxelLoader:
             torch.from_numpy(self._blocks(local)),
         )
 
-    def _hold(self, turn: int) -> None:
-        """Read the slabs of a turn, unless they are there."""
-        if turn == self._turn:
+    def _hold(self, draw: int) -> None:
+        """Read the slabs of one draw, unless they are there."""
+        if draw == self._draw:
             return
-        self._turn = turn
-        order = np.random.default_rng((self.seed, turn)).permutation(self.errors.counts[0])
+        self._draw = draw
+        order = np.random.default_rng((self.seed, draw)).permutation(self.errors.counts[0])
         self.slabs = np.sort(order[self.rank :: self.world_size][: self.held])
         edge = self.errors.edge
         ends: list[NDArray[np.int64]] = [

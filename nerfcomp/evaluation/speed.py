@@ -1,4 +1,4 @@
-"""How fast a radiance field is asked for points, and on which processor."""
+"""How fast a radiance field evaluates points, and on which processor."""
 
 import platform
 import time

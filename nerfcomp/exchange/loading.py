@@ -32,7 +32,7 @@ def load_start(
         sampler: For files of nerf-pytorch and nerf_pl, which say nothing of it: number and spacing of samples.
 
     Returns:
-        The field, its sampler if it has one, and what it is asked for from now on; `as_trained` makes views follow it.
+        The field, its sampler if it has one, and along which rays it is evaluated; `as_trained` makes views follow it.
 
     Raises:
         CheckpointError: A checkpoint that is missing, damaged or of another kind; a model that no camera sees.

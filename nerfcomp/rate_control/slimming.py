@@ -26,7 +26,7 @@ def slim(
 
     Args:
         trained: A light field with its scene.
-        keep: Share of the removable cost that stays, in (0, 1).
+        keep: Share of the removable multiplications that stays, in (0, 1).
         views: Known poses to measure importance from.
         multiple: Channels stay in groups of this size where there are as many, which vector units like; carriers apart.
         seed: Of the estimator.
@@ -48,20 +48,20 @@ def slim(
 
 
 def choose_channels(units: dict[str, Unit], keep: float, multiple: int) -> dict[str, Tensor]:
-    """Keep the channels that matter most for what they cost.
+    """Keep the channels that matter most for their multiplications.
 
     Args:
         units: All units.
-        keep: Share of their cost that stays.
+        keep: Share of their multiplications that stays.
         multiple: Group size that the number of channels of each unit is rounded to.
 
     Returns:
         Sorted indices of the channels that stay, at least one group of each unit.
     """
-    worth = torch.cat([unit.importance / unit.cost for unit in units.values()])
-    cost = torch.cat([torch.full_like(unit.importance, unit.cost) for unit in units.values()])
+    worth = torch.cat([unit.importance / unit.macs for unit in units.values()])
+    macs = torch.cat([torch.full_like(unit.importance, unit.macs) for unit in units.values()])
     order = worth.argsort(descending=True)
-    within = cost[order].cumsum(0) <= keep * cost.sum()
+    within = macs[order].cumsum(0) <= keep * macs.sum()
     chosen = torch.zeros_like(within)
     chosen[order[within]] = True
     kept = {}

@@ -22,12 +22,12 @@ class Unit(NamedTuple):
     Attributes:
         importance: (C,) growth of the picture's mean squared error without each channel.
         means: (C,) mean values that each layer which reads the channels sees, by the layer's name.
-        cost: Of one channel, in multiplications per picture.
+        macs: Multiplications of one channel per picture.
     """
 
     importance: Tensor
     means: dict[str, Tensor]
-    cost: float
+    macs: float
 
     @property
     def carried(self) -> bool:
@@ -61,7 +61,7 @@ def unit_readers(field: LightField) -> dict[str, list[str]]:
 
 
 def measure_units(trained: LightFieldArtifact, views: int, seed: int) -> dict[str, Unit]:
-    """Measure importance, means and cost of all units from known poses of the scene."""
+    """Measure importance, means and multiplications of all units from known poses of the scene."""
     field, scene = trained.field, trained.scene
     scene.warn_of_one_pose()
     readers = unit_readers(field)
@@ -85,9 +85,9 @@ def measure_units(trained: LightFieldArtifact, views: int, seed: int) -> dict[st
     for handle in handles:
         handle.remove()
     field.train(training)
-    costs = unit_costs(field, {name: value[0, ..., 0].numel() for name, value in values.items()})
+    macs = unit_macs(field, {name: value[0, ..., 0].numel() for name, value in values.items()})
     return {
-        name: Unit(loss, {layer: means[layer] / views for layer in readers[name]}, costs[name])
+        name: Unit(loss, {layer: means[layer] / views for layer in readers[name]}, macs[name])
         for name, loss in losses.items()
     }
 
@@ -128,7 +128,7 @@ def _add_mean(means: dict[str, Tensor], name: str) -> Callable[..., None]:
     return hook
 
 
-def unit_costs(field: LightField, positions: dict[str, int]) -> dict[str, float]:
+def unit_macs(field: LightField, positions: dict[str, int]) -> dict[str, float]:
     """Cost of one channel of every unit.
 
     Args:
@@ -138,18 +138,18 @@ def unit_costs(field: LightField, positions: dict[str, int]) -> dict[str, float]
     Returns:
         Multiplications per picture, with an allowance for moving values.
     """
-    costs: dict[str, float] = {}
+    macs: dict[str, float] = {}
     for name, module in field.named_modules():
         if isinstance(module, Residual):
-            costs[f"{name}.conv2"] = positions[f"{name}.conv2"] * (2 * module.conv2.out_channels + _MACS_PER_VALUE)
+            macs[f"{name}.conv2"] = positions[f"{name}.conv2"] * (2 * module.conv2.out_channels + _MACS_PER_VALUE)
     for name, reading in stage_readers(field).items():
         stage, reader = field.get_submodule(name), field.get_submodule(reading)
         assert isinstance(stage, Stage) and isinstance(reader, nn.Conv2d | nn.ConvTranspose2d)
         inner = sum(2 * block.conv1.out_channels + _MACS_PER_VALUE for block in _blocks(stage))
         up = stage.up.in_channels * stage.up.kernel_size[0] ** 2 / stage.up.stride[0] ** 2
         read = reader.out_channels * reader.kernel_size[0] ** 2
-        costs[name] = positions[name] * (up + inner + read + _MACS_PER_VALUE)
-    return costs
+        macs[name] = positions[name] * (up + inner + read + _MACS_PER_VALUE)
+    return macs
 
 
 def _blocks(stage: Stage) -> list[Residual]:

@@ -56,8 +56,8 @@ class Hdf5Volume:
             with h5py.File(self.path, "r") as file:
                 names = list[str]()
                 file.visititems(lambda name, item: names.append(name) if _is_volume(item, h5py) else None)
-                asked = None if self.dataset is None else self.dataset.strip("/")
-                name = choose(names, asked, "dataset", self.path)
+                wanted = None if self.dataset is None else self.dataset.strip("/")
+                name = choose(names, wanted, "dataset", self.path)
                 values = self._values(file[name])
         except (OSError, RuntimeError, KeyError) as error:
             raise VolumeError(f"{self.path} cannot be read as HDF5: {error}") from error

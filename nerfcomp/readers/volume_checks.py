@@ -109,19 +109,19 @@ def holds_volume(dtype: Any, shape: Sequence[int]) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "iuf" and sum(size > 1 for size in shape) >= 3
 
 
-def choose(names: Sequence[str], asked: str | None, what: str, source: Path | str) -> str:
+def choose(names: Sequence[str], wanted: str | None, what: str, source: Path | str) -> str:
     """Choose one of several volumes in a file by name.
 
     Raises:
         VolumeError: There is none, none of that name, or none was named among several.
     """
-    if asked is not None and asked in names:
-        return asked
-    if asked is None and len(names) == 1:
+    if wanted is not None and wanted in names:
+        return wanted
+    if wanted is None and len(names) == 1:
         return names[0]
     if not names:
         raise VolumeError(f"{source} holds no {what} with three axes of numbers.")
-    wrong = "several" if asked is None else f"no {asked!r}"
+    wrong = "several" if wanted is None else f"no {wanted!r}"
     raise VolumeError(f"{source} holds {wrong} among its {what}s; name one with --dataset: {', '.join(names)}.")
 
 

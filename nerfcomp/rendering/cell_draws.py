@@ -1,4 +1,4 @@
-"""Which cells an update of an occupancy grid asks for, and where in them.
+"""Which cells an update of an occupancy grid evaluates, and where in them.
 
 Every process draws the same. On GPUs a draw is a hash of the number of the update and its own number, so that the host
 neither waits nor sends anything.

@@ -84,18 +84,18 @@ def find_occupied(grid: OccupancyGrid, opacities: Sequence[OpacityFunction]) -> 
     edge, device = grid.resolution, grid.aabb.device
     shape = (grid.cascades, edge // 2, edge // 2, edge // 2)
     blocks = torch.arange(grid.cascades * (edge // 2) ** 3, device=device)
-    coarse = [_ask(grid, opacity_fn, blocks, _BLOCK_PLACES, edge // 2) for opacity_fn in opacities]
+    coarse = [_evaluate(grid, opacity_fn, blocks, _BLOCK_PLACES, edge // 2) for opacity_fn in opacities]
     near = _dilate(torch.stack(coarse).any(0).view(shape))
     for axis in (1, 2, 3):
         near = near.repeat_interleave(2, axis)
     cells = near.flatten().nonzero().squeeze(1)
     found = torch.zeros(len(opacities), grid.occupied.numel(), dtype=torch.bool, device=device)
     for row, opacity_fn in zip(found, opacities):
-        row[cells] = _ask(grid, opacity_fn, cells, _CELL_PLACES, edge)
+        row[cells] = _evaluate(grid, opacity_fn, cells, _CELL_PLACES, edge)
     return [_dilate(row.view(grid.occupied.shape)) for row in found]
 
 
-def _ask(
+def _evaluate(
     grid: OccupancyGrid,
     opacity_fn: OpacityFunction,
     cells: Tensor,

@@ -22,7 +22,7 @@ from nerfcomp.rendering.pdf_sampling import intervals, sample_pdf, stratified
 from nerfcomp.rendering.sampler import Sampler
 from nerfcomp.rendering.visibility import AlphaFunction, follow_light, join_samples, kept_samples
 
-_MOST_EVALUATED = 2**23  # cells; both networks are asked in each of them
+_MOST_EVALUATED = 2**23  # cells; both networks are evaluated in each of them
 _RAYS_AT_ONCE = 2**12  # their distances stay in the cache
 
 

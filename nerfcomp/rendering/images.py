@@ -16,7 +16,7 @@ from nerfcomp.kernels.composite import composite
 from nerfcomp.kernels.march import Samples
 
 EARLY_STOP = 1e-4
-_FIRST_WAVE = 2  # samples per ray: what a ray is asked for in vain is about half of its last wave
+_FIRST_WAVE = 2  # samples per ray: what is shaded in vain is about half of a ray's last wave
 _SAMPLES_AT_ONCE = 2**15  # on a CPU: what layers hand on stays in the cache, which saves a quarter of the time
 _SAMPLES_AT_ONCE_ELSEWHERE = 2**21
 
@@ -127,7 +127,7 @@ def render_image(
     of `render` up to rounding.
 
     Behind the first surface of a scene that is seen from within, there may be a hundred samples more. A sampler that
-    places at most ``portion`` samples of a ray at a time is asked again, from the last one on, for the rays that are
+    places at most ``portion`` samples of a ray at a time is called again, from the last one on, for the rays that are
     not opaque yet.
 
     Args:

@@ -1,7 +1,7 @@
 """Where a scene is empty: a grid of densities that follows a field while it trains.
 
 Notation of this file: ``C`` cascades of ``R^3`` cells, indexed ``[c, x, y, z]``; cascade ``c`` covers the box ``aabb``
-shrunk about its centre by ``2^(C - 1 - c)``. Fields are asked for opacities ``alpha`` over intervals of ``1 / 1024`` of
+shrunk about its centre by ``2^(C - 1 - c)``. Fields give opacities ``alpha`` of intervals of ``1 / 1024`` of
 the innermost diagonal; what is kept are densities ``-log(1 - alpha) / interval``, per unit of length of the marched
 space.
 
@@ -202,24 +202,24 @@ class OccupancyGrid(nn.Module):
 
     @torch.no_grad()
     def update(self, index: int, opacity_fn: OpacityFunction, n_cells: int | None = None) -> None:
-        """Ask the field for the density in some cells.
+        """Evaluate the density of a field in some cells.
 
-        Every process asks for the same cells and takes the largest answer, so that all agree.
+        Every process evaluates the same cells and takes the largest density, so that all agree.
 
         Args:
             index: Number of this update, from 0; it chooses the cells.
             opacity_fn: Opacities (K,) of intervals of length (K,) about positions (K, 3).
-            n_cells: Number of cells to evaluate, four times as many during the warm-up, when neighbours share an answer
+            n_cells: Number of cells to evaluate, four times as many during the warm-up, when neighbours share a density
                 if there are more cells. None evaluates all of them during the warm-up and then half of them.
         """
         density = self.density.view(-1)
         alive = self._alive_cells()
         cells, interval = alive, torch.ones(())
         if index < self.warmup_updates:
-            found = self._ask_blocks(index, opacity_fn, alive, n_cells)
+            found = self._evaluate_blocks(index, opacity_fn, alive, n_cells)
         else:
             cells, interval = chosen_cells(alive, self.occupied.view(-1), n_cells, self._number(index))
-            found = self._ask(
+            found = self._evaluate(
                 opacity_fn, self.cell_points(cells, places(len(cells), self._number(index), cells.device))
             )
         refresh(density, cells, found, sent((self.decay**interval).float(), density.device))
@@ -227,7 +227,7 @@ class OccupancyGrid(nn.Module):
 
     @torch.no_grad()
     def rebuild(self, opacity_fn: OpacityFunction, points_per_cell: int = 16) -> None:
-        """Ask the field everywhere, forgetting the past: the same result whenever and wherever it runs.
+        """Evaluate the field everywhere, forgetting the past: the same result whenever and wherever it runs.
 
         Details thinner than a cell slip through few points: against the grid that training had kept, lego lost 0.3 dB
         by 4 points per cell and 0.01 dB by 16.
@@ -242,7 +242,7 @@ class OccupancyGrid(nn.Module):
         found = torch.zeros(len(cells), device=cells.device)
         for point in range(points_per_cell):
             place = torch.tensor([(0.5 + point * stride) % 1.0 for stride in _SPREAD], device=cells.device)
-            found = torch.maximum(found, self._ask(opacity_fn, self.cell_points(cells, place)))
+            found = torch.maximum(found, self._evaluate(opacity_fn, self.cell_points(cells, place)))
         self.density.view(-1)[cells] = found
         self._threshold_cells(found, warm=False)
 
@@ -261,21 +261,22 @@ class OccupancyGrid(nn.Module):
         """What the random places and cells of an update depend on."""
         return self.seed * _SEEDS + index
 
-    def _ask_blocks(self, index: int, opacity_fn: OpacityFunction, alive: Tensor, n_cells: int | None) -> Tensor:
-        """Density for all cells that may be occupied, one answer per block where there are too many of them."""
+    def _evaluate_blocks(self, index: int, opacity_fn: OpacityFunction, alive: Tensor, n_cells: int | None) -> Tensor:
+        """Density for all cells that may be occupied, one evaluation per block where there are too many of them."""
         edge, most = 1, _WARMUP_FACTOR * (n_cells or self.density.numel())
         while edge < 4 and len(alive) / edge**3 > most:
             edge *= 2
         if edge == 1:
-            return self._ask(opacity_fn, self.cell_points(alive, places(len(alive), self._number(index), alive.device)))
+            random = places(len(alive), self._number(index), alive.device)
+            return self._evaluate(opacity_fn, self.cell_points(alive, random))
         coarse = self.resolution // edge
         shape = (self.cascades, coarse, 1, coarse, 1, coarse, 1)
         blocks = torch.arange(self.density.numel() // edge**3, device=alive.device)
         points = self.cell_points(blocks, places(len(blocks), self._number(index), blocks.device), coarse)
-        found = self._ask(opacity_fn, points).view(shape)
+        found = self._evaluate(opacity_fn, points).view(shape)
         return found.expand(-1, -1, edge, -1, edge, -1, edge).reshape(-1)[alive]
 
-    def _ask(self, opacity_fn: OpacityFunction, points: Tensor) -> Tensor:
+    def _evaluate(self, opacity_fn: OpacityFunction, points: Tensor) -> Tensor:
         """Finite densities at points, the largest that any process found."""
         length = self.diagonal / _INTERVALS
         chunks = torch.split(points, _CHUNK)

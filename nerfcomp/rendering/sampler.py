@@ -24,7 +24,7 @@ class Sampler(nn.Module):
         arguments: Constructor arguments as JSON values, so that a checkpoint or a bitstream can rebuild it.
         least_transmittance: Pictures leave out what is behind less transmittance: half a level of 8 bits.
         carried: A bitstream carries ``occupied``; otherwise it follows from the field, see `learn`.
-        portion: Samples of a ray that pictures ask for at a time, see `render_image`; 0 for all.
+        portion: Samples of a ray that pictures place at a time, see `render_image`; 0 for all.
     """
 
     least_transmittance = 2.0**-9
@@ -76,7 +76,7 @@ class Sampler(nn.Module):
         return None
 
     def meet(self, camera: Camera, ndc: bool = False) -> None:
-        """Learn from where training looks; otherwise every step has to ask its rays.
+        """Learn from where training looks; otherwise every step has to evaluate its rays.
 
         Args:
             camera: The training views.
