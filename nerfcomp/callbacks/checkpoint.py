@@ -128,6 +128,8 @@ class RunCheckpoint(ModelCheckpoint):
         self._listen(False)
         between = not (self._inside or self._saved)
         if between and trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
+            done = trainer.fit_loop.epoch_loop.batch_progress.total
+            done.ready = done.started = done.processed = done.completed  # a batch that was only drawn is drawn again
             with suppress(DivergedError):
                 self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 

@@ -66,8 +66,21 @@ def test_crash_leaves_a_checkpoint_of_the_step(make_trainer: MakeTrainer, tmp_pa
 
     with pytest.raises(RuntimeError, match="out of luck"):
         fit(make_trainer, RunCheckpoint(), Crash())
-    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    resumed, straight = (after(make_trainer, ckpt, RunCheckpoint()) for ckpt in (last, None))
+    assert torch.equal(resumed, straight)
+
+
+def after(make_trainer: MakeTrainer, ckpt: Path | None, *callbacks: Callback) -> torch.Tensor:
+    """Weights at the end of a run of ten steps, resumed or not."""
+    module = TinyModule()
+    options = {"enable_checkpointing": True, "limit_val_batches": 0, "max_steps": 10}
+    make_trainer(callbacks=list(callbacks), **options).fit(
+        module, datamodule=tiny_data(steps_per_epoch=4), ckpt_path=ckpt
+    )
+    return module.linear.weight.detach()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -144,6 +144,10 @@ def test_a_stopped_run_goes_on(
     run("--resume", folder)
     assert (folder / "evaluation" / "fp32.csv").stat().st_mtime_ns == first
     assert len(read_record(folder / "result.txt").psnr) >= 5
+    run(ckpt=shutil.copy(workspace.ckpt, tmp_path / "moved.ckpt"), out=tmp_path / "else", qp=-18, movie_frames=0)
+    undisturbed = the_folder(tmp_path / "else")
+    files = [at / "bitstream" / f"{at.name}.nfc" for at in (folder, undisturbed)]
+    assert files[0].read_bytes() == files[1].read_bytes()
     before = (folder / "results.json").read_text()
     run("--resume", folder)
     assert (folder / "results.json").read_text() == before
