@@ -20,7 +20,7 @@ from nerfcomp.descriptions import Description
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.checks import check_box
-from nerfcomp.readers.torch_file import load_torch_file
+from nerfcomp.readers.torch_file import load_torch_file, save_torch_file
 
 DESCRIPTION_KEY = "trained"
 _FIELD, _SCALE_KEY = "field.", ".parametrizations.weight.0.scale"  # of files that do not describe their hooks
@@ -140,4 +140,4 @@ def write_checkpoint(trained: Artifact, path: str | Path) -> None:
         DESCRIPTION_KEY: trained.describe(),
     }
     with atomic_write(path) as temporary:
-        torch.save(content, temporary)
+        save_torch_file(content, temporary)

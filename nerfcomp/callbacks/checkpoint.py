@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -20,6 +19,7 @@ from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.artifacts.runs import mark_finished
 from nerfcomp.errors import DivergedError
 from nerfcomp.files import atomic_write
+from nerfcomp.readers.torch_file import save_torch_file
 
 logger = logging.getLogger(__name__)
 _CHECK_STEPS = 50  # processes agree on the time only this often, as agreeing costs them a message
@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError("Checkpoints are written to local files, which have no storage options.")
         with atomic_write(path) as temporary:
-            torch.save(checkpoint, temporary)
+            save_torch_file(checkpoint, temporary)
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -123,14 +123,14 @@ class RunCheckpoint(ModelCheckpoint):
         """Save what a crash interrupts between two steps; half a step is not saved, the checkpoint before stays.
 
         Not with several processes, where one would wait for the others. A run that has diverged keeps the checkpoint
-        before.
+        before, and so does one whose disk is full.
         """
         self._listen(False)
         between = not (self._inside or self._saved)
         if between and trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
             done = trainer.fit_loop.epoch_loop.batch_progress.total
             done.ready = done.started = done.processed = done.completed  # a batch that was only drawn is drawn again
-            with suppress(DivergedError):
+            with suppress(DivergedError, OSError):
                 self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

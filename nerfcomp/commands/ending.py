@@ -27,11 +27,12 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped; nothing half-written is left.\n")
-        sys.exit(128 + signal.SIGINT)
+        _stopped()
     except SystemExit as stop:
         if type(stop).__name__ == "SIGTERMException":  # of Lightning, which says 0
             sys.exit(128 + signal.SIGTERM)
+        if stop.code == 1 and isinstance(stop.__context__, KeyboardInterrupt):  # of Lightning again
+            _stopped()
         raise
     except Exception as error:
         if not is_sentence(error):
@@ -54,6 +55,12 @@ def is_sentence(error: Exception) -> bool:
     last = traceback.extract_tb(error.__traceback__)[-1]
     line = linecache.getline(last.filename, last.lineno or 0).lstrip()
     return line.startswith("raise ") and any(place in Path(last.filename).as_posix() for place in _SAYS_SENTENCES)
+
+
+def _stopped() -> NoReturn:
+    """End as after Ctrl-C."""
+    sys.stderr.write("Stopped; nothing half-written is left.\n")
+    sys.exit(128 + signal.SIGINT)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

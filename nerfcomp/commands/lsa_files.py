@@ -18,8 +18,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
-
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.artifacts.nfc import write_nfc
@@ -31,6 +29,7 @@ from nerfcomp.exchange.nerf_pytorch import is_vanilla_nerf, to_nerf_pytorch
 from nerfcomp.files import atomic_write
 from nerfcomp.readers.nerf_pytorch import write_nerf_pytorch
 from nerfcomp.readers.scene import Scene
+from nerfcomp.readers.torch_file import save_torch_file
 
 DatasetType = Literal["blender", "llff"]
 
@@ -160,7 +159,7 @@ def write_reconstructed(decoded: Artifact, folder: Path, name: str) -> list[Path
     """
     paths = [folder / "reconstructed" / f"{name}_reconstructed.pt"]
     with atomic_write(paths[0]) as temporary:
-        torch.save({key: value.detach().cpu() for key, value in decoded.field.named_parameters()}, temporary)
+        save_torch_file({key: value.detach().cpu() for key, value in decoded.field.named_parameters()}, temporary)
     if is_vanilla_nerf(decoded):
         paths.append(paths[0].with_suffix(".tar"))
         write_nerf_pytorch(paths[1], to_nerf_pytorch(decoded))

@@ -14,7 +14,7 @@ from torch import Tensor
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
 from nerfcomp.readers.nerf_pytorch_layout import NetworkShape, network_shape, parameter_order, renamed_nerf_pl
-from nerfcomp.readers.torch_file import load_torch_file
+from nerfcomp.readers.torch_file import load_torch_file, save_torch_file
 
 _MOST_BYTES = 2**30  # a checkpoint of the usual networks has 14 MB, two thirds of it the optimizer's
 _MOST_STEPS = 2**53
@@ -114,7 +114,7 @@ def write_nerf_pytorch(path: str | Path, checkpoint: NerfCheckpoint) -> None:
     """Write a ``.tar`` that nerf-pytorch loads and goes on training."""
     content = pack_nerf_pytorch(checkpoint)
     with atomic_write(path) as temporary:
-        torch.save(content, temporary)
+        save_torch_file(content, temporary)
 
 
 def _network(state: Any, source: str) -> tuple[dict[str, Tensor], NetworkShape]:

@@ -27,7 +27,7 @@ from nerfcomp.readers.ngp_pl_layout import (
     split_matrices,
     split_rgb,
 )
-from nerfcomp.readers.torch_file import load_torch_file
+from nerfcomp.readers.torch_file import load_torch_file, save_torch_file
 
 _MOST_BYTES = 2**30  # a slim checkpoint has 46 to 53 MB, a full one of 16 cascades some 300 MB
 
@@ -167,7 +167,7 @@ def write_ngp_pl(path: str | Path, checkpoint: NgpPlCheckpoint, padding: Literal
     """
     state = pack_ngp_pl(checkpoint, padding)
     with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+        save_torch_file(state, temporary)
 
 
 def _model_state(content: Any, source: str) -> dict[str, Any]:

@@ -54,6 +54,21 @@ def load_torch_file(path: Path, kind: str, most_bytes: int, advice: str) -> Any:
     raise CheckpointError(f"{path} unpacks to {size:,} bytes; any {kind} has at most {most_bytes:,}.")
 
 
+def save_torch_file(content: Any, path: Path) -> None:
+    """Write what `torch.load` reads; what the disk says against it is said, not what torch makes of it.
+
+    Raises:
+        OSError: The disk is full, or the file cannot be written.
+    """
+    with open(path, "wb") as sink:
+        try:
+            torch.save(content, sink)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
 def _unpacked_bytes(path: Path) -> int:
     if not zipfile.is_zipfile(path):
         return path.stat().st_size

@@ -3,11 +3,14 @@
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from nerfcomp.codec.quantizers import check_qp
@@ -15,7 +18,7 @@ from nerfcomp.commands.ending import sentences
 from nerfcomp.datamodules import RayDataModule
 from nerfcomp.errors import CheckpointError
 from nerfcomp.files import atomic_write
-from tests.tiny import TinyReader
+from tests.tiny import TinyModule, TinyReader
 
 
 def test_what_a_user_can_mend_ends_in_a_sentence(tmp_path: Path) -> None:
@@ -59,3 +62,23 @@ def test_signals_have_their_status() -> None:
     with pytest.raises(SystemExit) as ended, sentences():
         raise SIGTERMException
     assert ended.value.code == 143
+
+
+def test_ctrl_c_that_the_trainer_has_seen_has_its_status(make_interrupted: Trainer) -> None:
+    with pytest.raises(SystemExit) as ended, sentences():
+        make_interrupted.fit(TinyModule(), datamodule=RayDataModule(TinyReader(), batch_size=8, steps_per_epoch=2))
+    assert ended.value.code == 130
+
+
+@pytest.fixture
+def make_interrupted(tmp_path: Path) -> Iterator[Trainer]:
+    """A trainer that Ctrl-C reaches while it starts."""
+
+    class Interrupt(Callback):
+        def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    quiet: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+    yield Trainer(accelerator="cpu", default_root_dir=tmp_path, callbacks=[Interrupt()], max_steps=2, **quiet)
+    signal.signal(signal.SIGINT, before)
