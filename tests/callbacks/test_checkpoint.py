@@ -151,8 +151,8 @@ def test_failed_write_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     writer = AtomicCheckpointIO()
     writer.save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
 
-    def half(_: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def half(_: object, sink: Any) -> None:
+        sink.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", half)
