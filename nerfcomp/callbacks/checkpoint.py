@@ -128,8 +128,7 @@ class RunCheckpoint(ModelCheckpoint):
         self._listen(False)
         between = not (self._inside or self._saved)
         if between and trainer.world_size == 1 and not self._should_skip_saving_checkpoint(trainer):
-            done = trainer.fit_loop.epoch_loop.batch_progress.total
-            done.ready = done.started = done.processed = done.completed  # a batch that was only drawn is drawn again
+            trainer.fit_loop.epoch_loop.batch_progress.total.reset_on_restart()  # what was only drawn is drawn again
             with suppress(DivergedError, OSError):
                 self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
