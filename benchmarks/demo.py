@@ -15,17 +15,16 @@ sys.path.insert(0, str(ROOT))
 from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
-import numpy as np
 import torch
 
 import train
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.callbacks.media import to_picture, write_mp4
+from nerfcomp.evaluation.figures import Column, write_views
 from nerfcomp.evaluation.report import format_table, mean_result, write_csv
 from nerfcomp.evaluation.sweep import SweepPoint, plot_sweep, run_sweep
 from nerfcomp.evaluation.views import evaluate_views, render_view, view_batches
-from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import select_views
 from nerfcomp.readers import ProceduralReader, Scene
 
@@ -52,16 +51,13 @@ def film(trained: SceneArtifact, reader: ProceduralReader, path: Path, n_frames:
     write_mp4(path, (to_picture(rgb, *size) for rgb in frames), fps=30)
 
 
-def side_by_side(truth: Scene, columns: list[SceneArtifact], path: Path, view: int = 0) -> None:
-    """Write one view as a row: truth, then each field."""
-    background = torch.tensor(columns[0].scene.background)
+def side_by_side(truth: Scene, columns: dict[str, SceneArtifact], path: Path, view: int = 0) -> None:
+    """Draw one view: truth, then each field, with crops and differences."""
+    background = torch.tensor(next(iter(columns.values())).scene.background)
     batch = list(view_batches(truth, background))[view]
-    pictures = [batch.rgb, *(render_view(field, batch).rendered.rgb for field in columns)]
-    row = np.concatenate([to_picture(rgb, batch.height, batch.width) for rgb in pictures], axis=1)
-    from PIL import Image
-
-    with atomic_write(path) as temporary:
-        Image.fromarray(row).save(temporary, format="PNG")
+    size = (batch.height, batch.width, 3)
+    drawn = [Column(name, render_view(field, batch).rendered.rgb.view(size).numpy()) for name, field in columns.items()]
+    write_views(path, batch.rgb.view(size).numpy(), drawn)
 
 
 def recommended(points: list[SweepPoint]) -> SweepPoint:
@@ -95,7 +91,7 @@ def main() -> None:
     decoded = read_scene_artifact(folder / "scene.nfc")
     test = reader.read("test")
     points = [tested(trained, test, validated[0]), tested(decoded, test, best)]
-    side_by_side(test, [trained, decoded], folder / "truth_fp32_decoded.png")
+    side_by_side(test, {"field": trained, f"decoded, {best.bytes:,} bytes": decoded}, folder / "truth_fp32_decoded.png")
     film(decoded, reader, folder / "video.mp4", options.frames)
     write_csv(folder / "demo.csv", points)
     header = ["what", "PSNR dB", "SSIM", "bytes", "smaller"]

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nerfcomp.errors import NerfcompError
+from nerfcomp.evaluation.figures import new_pyplot, save_figure
 from nerfcomp.evaluation.result_file import TuningRecord
-from nerfcomp.files import atomic_write
 
 Layout = Literal["horizontal", "vertical"]
 
@@ -85,20 +85,14 @@ def plot_record(
             f"There are {len(curves[0].values):,} points to draw, more than {max_points:,}. Average over more "
             "iterations (--average), take a shorter range, or raise --max_points."
         )
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = new_pyplot()
     rows, columns = (1, 2) if layout == "horizontal" else (2, 1)
     size = (11.0, 4.0) if layout == "horizontal" else (6.4, 7.5)
     figure, plots = pyplot.subplots(rows, columns, figsize=size, dpi=120, layout="constrained")
     label = "iteration" if window == 1 else f"iteration (means of {window})"
     for axes, curve, name in zip(plots, curves, ("PSNR of the training rays (dB)", "loss")):
         axes.plot(curve.iterations, curve.values, linewidth=1, marker="." if len(curve.values) < 50 else "")
-        axes.set(xlabel=label, ylabel=name)
+        axes.set(xlabel=label, ylabel=name, title=name.partition(" (")[0])
         axes.grid(alpha=0.3)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary)
-    pyplot.close(figure)
+    save_figure(figure, path)
     return curves[0]

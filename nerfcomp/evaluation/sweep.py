@@ -8,10 +8,10 @@ from typing import NamedTuple
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.artifacts.nfc import encode_artifact, fp32_bytes, read_nfc, write_nfc
+from nerfcomp.evaluation.figures import new_pyplot, save_figure
 from nerfcomp.evaluation.identity import claim_rows, field_identity, scene_identity
 from nerfcomp.evaluation.report import mean_result, write_csv
 from nerfcomp.evaluation.views import evaluate_views
-from nerfcomp.files import atomic_write
 from nerfcomp.rate_control.allocator import Allocator
 from nerfcomp.readers.scene import Scene
 
@@ -94,11 +94,9 @@ def in_order(points: dict[str, SweepPoint]) -> list[SweepPoint]:
 
 
 def plot_sweep(points: Sequence[SweepPoint], path: Path) -> None:
-    """Draw PSNR against bytes as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    """Draw PSNR against bytes as a PNG, and as a PDF beside it."""
+    pyplot = new_pyplot()
+    from matplotlib import ticker
 
     coded = [point for point in points if point.qp != "fp32"]
     figure, axes = pyplot.subplots(figsize=(6.4, 4.2), dpi=120, layout="constrained")
@@ -114,9 +112,8 @@ def plot_sweep(points: Sequence[SweepPoint], path: Path) -> None:
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.margins(x=0.1, y=0.12)
+    axes.margins(x=0.16, y=0.12)  # room for the words beside the last point
+    axes.set_title("Rate and distortion of decoded files", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary)
-    pyplot.close(figure)
+    save_figure(figure, path)

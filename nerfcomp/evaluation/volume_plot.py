@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nerfcomp.evaluation.figures import new_pyplot, save_figure
 from nerfcomp.evaluation.volumes import ErrorHistogram
-from nerfcomp.files import atomic_write
 from nerfcomp.readers.volume import ValueRange
 
 _PIXELS = 768  # longest side of a slice; larger ones are thinned
@@ -30,7 +30,7 @@ def plot_slices(truth: NDArray[Any], decoded: NDArray[Any], limits: ValueRange, 
         limits: Range of the true values, of the grey scale.
         path: PNG to write.
     """
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     figure, plots = pyplot.subplots(3, 3, figsize=(11.0, 10.0), dpi=110, layout="constrained")
     for axis, row in enumerate(plots):
         first, second = (middle_slice(values, axis).astype(np.float64) for values in (truth, decoded))
@@ -42,17 +42,17 @@ def plot_slices(truth: NDArray[Any], decoded: NDArray[Any], limits: ValueRange, 
             axes.set(xticks=[], yticks=[], title=f"{name}, middle {'xyz'[axis]}")
             if axes is not row[0]:
                 figure.colorbar(shown, ax=axes, shrink=0.8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_errors(histogram: ErrorHistogram, path: Path) -> None:
     """Draw how many voxels have which error, as a PNG."""
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), dpi=120, layout="constrained")
     axes.stairs(histogram.counts, histogram.edges, fill=True)
-    axes.set(xlabel="decoded - true", ylabel="voxels", yscale="log")
+    axes.set(xlabel="decoded - true", ylabel="voxels", yscale="log", title="Errors of all voxels")
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_rates(curves: Mapping[str, Mapping[str, Sequence[RatePoint]]], path: Path) -> None:
@@ -62,7 +62,7 @@ def plot_rates(curves: Mapping[str, Mapping[str, Sequence[RatePoint]]], path: Pa
         curves: Points by volume and codec.
         path: PNG to write.
     """
-    pyplot = _pyplot()
+    pyplot = new_pyplot()
     figure, plots = pyplot.subplots(
         1, len(curves), figsize=(5.0 * len(curves), 4.2), dpi=120, layout="constrained", squeeze=False
     )
@@ -73,7 +73,7 @@ def plot_rates(curves: Mapping[str, Mapping[str, Sequence[RatePoint]]], path: Pa
         axes.set(xscale="log", xlabel="ratio against float32", ylabel="PSNR (dB)", title=volume)
         axes.grid(alpha=0.3, which="both")
         axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def middle_slice(values: NDArray[Any], axis: int) -> NDArray[Any]:
@@ -88,18 +88,3 @@ def middle_slice(values: NDArray[Any], axis: int) -> NDArray[Any]:
     plane = values[tuple(index)]
     every = -(-max(plane.shape) // _PIXELS)
     return np.asarray(plane[::every, ::every])
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary)
-    _pyplot().close(figure)

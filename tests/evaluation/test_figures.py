@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nerfcomp.evaluation.figures import Column, busiest_crop, psnr_of, write_views
+from nerfcomp.evaluation.sweep import SweepPoint, plot_sweep
+from nerfcomp.rendering.metrics import psnr
+
+
+def scene() -> np.ndarray:  # type: ignore[type-arg]
+    truth = np.full((40, 60, 3), 0.5)
+    truth[8:20:2, 30:48] = 1.0
+    return truth
+
+
+def test_the_figure_says_what_it_shows_and_lies_beside_a_pdf(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    truth = scene()
+    worse = np.clip(truth + 0.1, 0, 1)
+    titles: list[str] = []
+    original = pyplot.Axes.set_title
+
+    def note(self: object, label: str, **more: object) -> object:
+        titles.append(label)
+        return original(self, label, **more)  # type: ignore[arg-type]
+
+    pyplot.Axes.set_title = note  # type: ignore[assignment, method-assign]
+    try:
+        write_views(tmp_path / "views.png", truth, [Column("field", truth), Column("decoded", worse)])
+    finally:
+        pyplot.Axes.set_title = original  # type: ignore[method-assign]
+    assert titles == [
+        "truth",
+        "field\ninf dB",
+        "difference x 10",
+        f"decoded\n{psnr_of(worse, truth):.2f} dB",
+        titles[2],
+    ]
+    picture = np.asarray(Image.open(tmp_path / "views.png").convert("RGB")).astype(int)
+    assert ((picture[..., 0] > 200) & (picture[..., 1] < 60)).sum() > 100  # the frame of the crop
+    assert (tmp_path / "views.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def test_psnr_is_that_of_all_other_measurements() -> None:
+    import torch
+
+    truth, worse = scene(), np.clip(scene() + 0.07, 0, 1)
+    assert abs(psnr_of(worse, truth) - float(psnr(torch.tensor(worse), torch.tensor(truth)))) < 1e-6
+
+
+def test_the_crop_is_where_most_happens() -> None:
+    rows, across = busiest_crop(scene())
+    assert 4 <= rows.start <= 10 and 26 <= across.start <= 34
+
+
+def test_every_curve_is_a_pdf_too(tmp_path: Path) -> None:
+    points = [SweepPoint("fp32", 4000, 1.0, 30.0, 0.9, 2), SweepPoint("-20", 900, 4.4, 29.5, 0.9, 2)]
+    plot_sweep(points, tmp_path / "sweep.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.pdf", "sweep.png"]
+    text = (tmp_path / "sweep.pdf").read_bytes()
+    assert text[:5] == b"%PDF-" and b"/Type3" not in text  # letters stay letters
