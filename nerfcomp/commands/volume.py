@@ -50,7 +50,7 @@ def volume(
 ) -> None:
     """Compress a scalar volume: train, encode, decode, measure.
 
-    Ctrl-C ends training early and keeps what is there; ``--resume true`` goes on.
+    Ctrl-C ends the search or the training early and keeps what is there; ``--resume true`` goes on.
 
     Args:
         input: .npy, .cvol, .raw, .h5, .nrrd, .nii, .nc or .zarr.
@@ -136,6 +136,9 @@ def compressed(
     candidate = None if options.method == "network" else transformed(given, options)
     if not resume:
         write_options(folder, options)
+    if candidate is not None and candidate.stopped:
+        logger.info("Stopped by hand; the best transform so far is kept, and --resume true searches again.")
+        return candidate.model, options._replace(steps=0), True
     resume = resume and (folder / LAST).exists()
     if candidate is not None and not resume and not worth_training(given, options, candidate):
         return candidate.model, options._replace(steps=0), False

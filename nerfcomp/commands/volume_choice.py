@@ -2,7 +2,10 @@
 
 import logging
 import math
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.nfc import decode_artifact
@@ -15,7 +18,7 @@ from nerfcomp.evaluation.volumes import volume_quality
 from nerfcomp.fields.wavelet_volume import Transform
 from nerfcomp.limits import MOST_VOXELS
 from nerfcomp.rate_control.targets import RateTarget, encode_for
-from nerfcomp.rate_control.wavelets import Wavelets
+from nerfcomp.rate_control.wavelets import MOST_TRIES, Wavelets
 from nerfcomp.readers import Volume
 
 logger = logging.getLogger("compress")
@@ -34,11 +37,13 @@ class Candidate(NamedTuple):
         model: Ready to be encoded.
         psnr: In dB.
         bytes: Of the file.
+        stopped: Ctrl-C has ended the search for it.
     """
 
     model: VolumeArtifact
     psnr: float
     bytes: int
+    stopped: bool = False
 
 
 def psnr_of(given: Volume, model: VolumeArtifact) -> float:
@@ -50,24 +55,48 @@ def psnr_of(given: Volume, model: VolumeArtifact) -> float:
 def transformed(given: Volume, options: VolumeOptions) -> Candidate | None:
     """The volume as wavelet coefficients or as differences to interpolation; none where it is too large for them.
 
+    A bar shows the tries of the search. Ctrl-C ends it; the best that was found stays.
+
     Raises:
         VolumeError: It is too large, and nothing else is wanted.
+        KeyboardInterrupt: Ctrl-C, before anything was found.
     """
     if given.values.size > MOST_VOXELS:
         if options.method == "transform":
             raise VolumeError(f"Transforms take up to {MOST_VOXELS} voxels; leave --method out to train a network.")
         return None
     info, best = VolumeDataModule(KnownVolume(given)).info, None
-    for transform in TRANSFORMS:
-        coder = Wavelets(given.values, info, transform)
-        if options.target_bytes is not None:
-            model = coder.for_bytes(options.target_bytes)
-        else:
-            model = coder.for_psnr(options.min_psnr or 0.0)
-        found = Candidate(model, psnr_of(given, model), coder.file_bytes(model))
-        logger.info("%s: %.2f dB in %d bytes", transform.capitalize(), found.psnr, found.bytes)
-        best = found if best is None or rank(found, options) > rank(best, options) else best
+    with tqdm(total=len(TRANSFORMS) * MOST_TRIES, unit="try", leave=False) as bar:
+        for number, transform in enumerate(TRANSFORMS, start=1):
+            bar.set_description(transform)
+            try:
+                found = _found(Wavelets(given.values, info, transform, partial(_moved, bar)), given, options)
+            except KeyboardInterrupt:
+                if best is None:
+                    raise
+                return best._replace(stopped=True)
+            bar.update(number * MOST_TRIES - bar.n)
+            logger.info("%s: %.2f dB in %d bytes", transform.capitalize(), found.psnr, found.bytes)
+            ahead = best is None or rank(found, options) > rank(best, options)
+            best = (found if ahead or best is None else best)._replace(stopped=found.stopped)
+            if best.stopped:
+                break
     return best
+
+
+def _moved(bar: "tqdm[Any]", share: float) -> None:
+    """Move a bar on by a try that takes a share of the bytes, or of the error, that are allowed."""
+    bar.set_postfix_str(f"last: {100 * share:.0f} % of what is allowed", refresh=False)
+    bar.update()
+
+
+def _found(coder: Wavelets, given: Volume, options: VolumeOptions) -> Candidate:
+    """The best of one transform."""
+    if options.target_bytes is not None:
+        model = coder.for_bytes(options.target_bytes)
+    else:
+        model = coder.for_psnr(options.min_psnr or 0.0)
+    return Candidate(model, psnr_of(given, model), coder.file_bytes(model), coder.stopped)
 
 
 def rank(candidate: Candidate, options: VolumeOptions) -> tuple[bool, float, float]:

@@ -27,7 +27,7 @@ _EXACT = 0.25  # of the distance of two integers: with a step of that they come 
 _FINEST = 2.0**-22  # step, in normalised values
 _MOST_LEVELS = 2**23
 _HEADER = 200  # bytes, about
-_ROUNDS, _CLOSE, _AIM = 10, 0.995, -0.0025
+MOST_TRIES, _CLOSE, _AIM = 10, 0.995, -0.0025
 
 
 class Wavelets:
@@ -37,15 +37,26 @@ class Wavelets:
         values: (X, Y, Z) of any type.
         info: The volume without its values.
         transform: See `WaveletVolume`.
+        on_try: Told after every try of a search how much it takes, as a share of what it may take.
+
+    Attributes:
+        stopped: Ctrl-C has ended a search; the best of its tries was kept.
 
     Raises:
         ValueError: More voxels than a file of coefficients may have.
     """
 
-    def __init__(self, values: NDArray[Any], info: VolumeInfo, transform: Transform = "wavelets") -> None:
+    def __init__(
+        self,
+        values: NDArray[Any],
+        info: VolumeInfo,
+        transform: Transform = "wavelets",
+        on_try: Callable[[float], object] | None = None,
+    ) -> None:
         if values.size > MOST_VOXELS:
             raise ValueError(f"{values.size} voxels are more than the {MOST_VOXELS} that wavelets are offered for.")
-        self.values, self.info, self.transform = values, info, transform
+        self.values, self.info, self.transform, self.on_try = values, info, transform, on_try
+        self.stopped = False
         normalised = info.normalised(values)
         self.coefficients = analyse(normalised) if transform == "wavelets" else normalised
         largest = max(float(np.abs(self.coefficients).max()), _FINEST)
@@ -55,7 +66,11 @@ class Wavelets:
         self.limits = finest, max(2.0 * largest, finest)
 
     def for_bytes(self, target_bytes: int) -> VolumeArtifact:
-        """The most exact model whose file has at most so many bytes, or the smallest file that is possible."""
+        """The most exact model whose file has at most so many bytes, or the smallest file that is possible.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, before any try passed.
+        """
         least = max(target_bytes - _HEADER, 1)
         if self.transform != "wavelets":
             return self._for_bytes(target_bytes, 0.05)
@@ -69,10 +84,14 @@ class Wavelets:
             found = self.at_step(step)
             return found, self.file_bytes(found) / target_bytes
 
-        return _searched(measure, start, self.limits, slope=-1.3)
+        return self._searched(measure, start, slope=-1.3)
 
     def for_psnr(self, psnr: float) -> VolumeArtifact:
-        """The smallest model that is at least so near to the volume, in dB, if float32 can be."""
+        """The smallest model that is at least so near to the volume, in dB, if float32 can be.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, before any try passed.
+        """
         largest = 2 * 10 ** (-psnr / 20)
 
         def measure(step: float) -> tuple[VolumeArtifact, float]:
@@ -80,7 +99,29 @@ class Wavelets:
             error = self.info.normalised(found.values()) - self.info.normalised(self.values)
             return found, math.sqrt(float(np.mean(error.astype(np.float64) ** 2))) / largest
 
-        return _searched(measure, 2.5 * largest, self.limits, slope=0.9)
+        return self._searched(measure, 2.5 * largest, slope=0.9)
+
+    def _searched(
+        self, measure: Callable[[float], tuple[VolumeArtifact, float]], start: float, slope: float
+    ) -> VolumeArtifact:
+        """Search, telling of every try, until Ctrl-C."""
+        tries = list[tuple[float, VolumeArtifact]]()  # the best one that passed
+
+        def told(step: float) -> tuple[VolumeArtifact, float]:
+            found, share = measure(step)
+            if share <= 1 and (not tries or share > tries[0][0]):
+                tries[:] = [(share, found)]
+            if self.on_try is not None:
+                self.on_try(share)
+            return found, share
+
+        try:
+            return searched(told, start, self.limits, slope)
+        except KeyboardInterrupt:
+            if not tries:
+                raise
+            self.stopped = True
+            return tries[0][1]
 
     def at_step(self, step: float) -> VolumeArtifact:
         """A model of levels of this step that are worth their bits."""
@@ -112,7 +153,7 @@ def centroids_of(levels: NDArray[np.int32], steps: NDArray[np.float32]) -> tuple
     return tuple(round(float(beyond[group].mean(dtype=np.float64)), 2) if group.any() else 0.0 for group in groups)
 
 
-def _searched(
+def searched(
     measure: Callable[[float], tuple[VolumeArtifact, float]], start: float, limits: tuple[float, float], slope: float
 ) -> VolumeArtifact:
     """Find the step at which what is measured comes closest to 1 from below.
@@ -129,7 +170,7 @@ def _searched(
     step, passing, failing = start, math.nan, math.nan
     best: tuple[float, VolumeArtifact] | None = None
     before: tuple[float, float] | None = None
-    for _ in range(_ROUNDS):
+    for _ in range(MOST_TRIES):
         step = float(f"{min(max(step, limits[0]), limits[1]):.4g}")
         found, share = measure(step)
         last = math.log(step), math.log(max(share, 1e-9))

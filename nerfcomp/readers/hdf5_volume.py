@@ -67,6 +67,10 @@ class Hdf5Volume:
         """Map or read the values once their size is believable."""
         dtype, source = checked_dtype(found.dtype, self.path), f"{self.path}: {found.name}"
         checked_shape(found.shape, source)
+        if found.is_virtual or found.external:
+            raise VolumeError(
+                f"{source} keeps its values in other files, which are not opened. Copy them into one file."
+            )
         start, stored = found.id.get_offset(), found.id.get_storage_size()
         if start is not None:
             check_bytes(stored, found.shape, dtype, source)

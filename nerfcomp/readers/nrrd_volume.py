@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ TYPES = {
     "f4": ("float",),
     "f8": ("double",),
 }
+_LONGEST_HEADER = 2**20
 PACKED: dict[str, Callable[..., Any]] = {"gzip": gzip.open, "gz": gzip.open, "bzip2": bz2.open, "bz2": bz2.open}
 
 
@@ -55,15 +57,19 @@ class NrrdVolume:
         nrrd = load_extra("nrrd", self.path)
         try:
             with open(self.path, "rb") as file:
-                header = nrrd.read_header(file)
-                start = file.tell()
-        except (nrrd.NRRDError, ValueError, IndexError, KeyError, TypeError) as error:
-            raise VolumeError(f"{self.path} has no header of NRRD: {error}") from error
+                text = io.BytesIO(file.read(_LONGEST_HEADER))
+            header, start = nrrd.read_header(text), text.tell()
+        except (nrrd.NRRDError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+            raise VolumeError(f"{self.path} has no header of NRRD: {str(error)[:200]}") from error
         dtype, shape = self._stored_type(header), tuple(int(size) for size in header.get("sizes", ()))
+        if len(shape) != header.get("dimension", len(shape)):
+            raise VolumeError(f"{self.path} says {header['dimension']} dimensions and {len(shape)} sizes.")
         checked_shape(shape, self.path)
         values = self._values(header, start, dtype, shape)
         sizes = [axis for axis, size in enumerate(shape) if size > 1]
-        return as_volume(values, self.path, "zyx", _spacing(header, sizes), _origin(header), self._name(header))
+        return as_volume(
+            values, self.path, "zyx", _spacing(header, sizes, self.path), _origin(header), self._name(header)
+        )
 
     def _name(self, header: Mapping[str, Any]) -> str:
         return str(header.get("content") or self.path.stem)
@@ -85,8 +91,7 @@ class NrrdVolume:
         path, encoding = self.path, str(header.get("encoding", "")).lower()
         other = header.get("data file", header.get("datafile"))
         if other is not None:
-            path, start = self.path.parent / str(other), 0
-            check_file(path)
+            path, start = self._beside(str(other)), 0
         if header.get("line skip", 0) or header.get("byte skip", 0):
             raise VolumeError(f"{self.path} skips lines or bytes before its values; write it again without.")
         if encoding == "raw":
@@ -100,6 +105,16 @@ class NrrdVolume:
             file.seek(start)
             return np.frombuffer(self._expand(file, encoding, shape, dtype), dtype).reshape(shape[::-1])
 
+    def _beside(self, name: str) -> Path:
+        """The file with the values, which a header of unknown origin may not look for anywhere else."""
+        path, folder = (self.path.parent / name).resolve(), self.path.parent.resolve()
+        if not path.is_relative_to(folder):
+            raise VolumeError(f"{self.path} names values outside its folder, {name[:200]!r}; put them beside it.")
+        check_file(path)
+        if not path.is_file():
+            raise VolumeError(f"{self.path} names values in {name[:200]!r}, which is no file.")
+        return path
+
     def _expand(self, file: IO[bytes], encoding: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
         """Expand as many bytes as the header speaks of, and one more to see whether there are too many."""
         needed = math.prod(shape) * dtype.itemsize
@@ -112,14 +127,16 @@ class NrrdVolume:
         return data
 
 
-def _spacing(header: Mapping[str, Any], axes: list[int]) -> Triple | None:
+def _spacing(header: Mapping[str, Any], axes: list[int], path: Path) -> Triple | None:
     """Distances along the axes that are longer than one voxel."""
     if header.get("space directions") is not None:
-        steps = np.linalg.norm(np.array(header["space directions"], float), axis=-1)
+        steps = np.linalg.norm(np.array(header["space directions"], float), axis=-1).reshape(-1)
     elif header.get("spacings") is not None:
-        steps = np.array(header["spacings"], float)
+        steps = np.array(header["spacings"], float).reshape(-1)
     else:
         return None
+    if len(steps) <= max(axes[:3]):
+        raise VolumeError(f"{path} says the spacing of {len(steps)} axes and has {max(axes) + 1} or more.")
     x, y, z = (abs(float(steps[axis])) for axis in axes[:3])
     return (x, y, z) if np.isfinite([x, y, z]).all() else None
 

@@ -66,7 +66,8 @@ def checked_shape(shape: Sequence[int], source: Path | str) -> tuple[int, int, i
     while len(sizes) > 3 and 1 in sizes:
         sizes.remove(1)
     if len(sizes) != 3 or min(sizes) < 2:
-        said = " x ".join(map(str, shape)) or "no axes"
+        said = " x ".join(map(str, shape)) if len(shape) < 10 else f"{len(shape)} axes"
+        said = said or "no axes"
         hint = "Cut one scalar volume out first" if len(sizes) > 3 else "Images and profiles are not volumes"
         raise VolumeError(f"{source} has {said}; a volume needs three axes of at least 2 voxels. {hint}.")
     return sizes[0], sizes[1], sizes[2]

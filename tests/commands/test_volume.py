@@ -2,12 +2,14 @@ import csv
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from lightning import Callback
+from tqdm import tqdm
 
 from nerfcomp.artifacts.nfc import read_nfc
 from nerfcomp.artifacts.volume import VolumeArtifact
@@ -18,6 +20,7 @@ from nerfcomp.commands.volume_choice import next_bytes
 from nerfcomp.commands.volume_results import VolumeOptions
 from nerfcomp.commands.volume_training import Training, train_volume
 from nerfcomp.errors import NerfcompError, VolumeError
+from nerfcomp.rate_control import wavelets
 from nerfcomp.readers import ProceduralVolume, VolumeHints, volume_reader
 
 SHAPE = (24, 20, 17)
@@ -133,6 +136,22 @@ def test_the_better_of_both_stays(source: Path, tmp_path: Path, monkeypatch: pyt
     trained = train_volume(given, Training(2500, 60))
     assert others is not None and both["steps"] == 60
     assert both["psnr"] == pytest.approx(max(others.psnr, volume_choice.psnr_of(given, trained)), abs=1e-6)
+
+
+def test_ctrl_c_between_transforms_keeps_the_first(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wavelets, "differences", interrupted)
+    monkeypatch.setattr(volume_choice, "tqdm", partial(tqdm, mininterval=0))
+    options = VolumeOptions(source, target_bytes=2500, dtype="uint8", shape=SHAPE, axes="zyx")
+    found = command.compress_volume(options, tmp_path / "a.nfc")
+    assert (found["method"], found["stopped"], found["steps"]) == ("wavelets", True, 0)
+    assert 2300 < found["bytes"] <= 2500
+    shown = capsys.readouterr().err
+    assert "wavelets" in shown and "/20 [" in shown and "% of what is allowed" in shown
 
 
 def test_targets_that_contradict_each_other(source: Path, tmp_path: Path) -> None:

@@ -73,3 +73,30 @@ def test_labels_come_back_exactly_through_interpolation() -> None:
     size, found = decoded(Wavelets(values, info, "interpolation").for_bytes(1200))
     np.testing.assert_array_equal(found, values)
     assert size <= 1200 and psnr(values, decoded(Wavelets(values, info).for_bytes(1200))[1]) < 60
+
+
+@pytest.mark.parametrize("target", [400, 3000])
+def test_ctrl_c_keeps_the_best_try(target: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values, info = volume()
+    shares = list[float]()
+    whole = Wavelets(values, info, on_try=shares.append)
+    whole.for_bytes(target)
+    assert 0.97 < max(share for share in shares if share <= 1) and not whole.stopped
+    make = Wavelets.at_step
+    for last in range(len(shares)):
+        tried = list[float]()
+
+        def at_step(self: Wavelets, step: float) -> VolumeArtifact:
+            if len(tried) == last:
+                raise KeyboardInterrupt
+            return make(self, step)
+
+        monkeypatch.setattr(Wavelets, "at_step", at_step)
+        coder = Wavelets(values, info, on_try=tried.append)
+        if not any(share <= 1 for share in shares[:last]):
+            with pytest.raises(KeyboardInterrupt):
+                coder.for_bytes(target)
+            continue
+        model = coder.for_bytes(target)
+        assert coder.stopped and tried == shares[:last]
+        assert Wavelets.file_bytes(model) / target == max(share for share in tried if share <= 1)
