@@ -1,6 +1,6 @@
 """Networks in 8 bits beside float32: one layer of 256x256, and one network of a vanilla NeRF (8x256), per call.
 
-    python benchmarks/int8.py [points]
+    python benchmarks/int8.py [points] [repeats]
 
 Weights are random, with 8 bits and with fewer, for which AVX2 has a faster way, see docs/int8.md. Writes
 runs/benchmarks/int8.json.
@@ -51,7 +51,7 @@ def random_weights(outputs: int, inputs: int, bits: int) -> torch.Tensor:
     return torch.round(weight / weight.abs().amax(1, keepdim=True) * (2 ** (bits - 1) - 1)).to(torch.int8)
 
 
-def main(points: int = POINTS) -> None:
+def main(points: int = POINTS, repeats: int = _REPEATS) -> None:
     """Measure, and write the table."""
     torch.manual_seed(0)
     x, d = torch.rand(points, 3), nn.functional.normalize(torch.randn(points, 3), dim=1)
@@ -70,10 +70,10 @@ def main(points: int = POINTS) -> None:
         )
         tried[f"network, {bits} bits ({packed.backend})"] = partial(network, x, d)
     with torch.no_grad():
-        timings = measure(tried, _REPEATS)
+        timings = measure(tried, repeats)
     report("int8", {"points": points, "rows": _ROWS}, list(timings.values()))
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    main(*map(int, sys.argv[1:2]))
+    main(*map(int, sys.argv[1:3]))
