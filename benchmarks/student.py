@@ -20,10 +20,12 @@ prepare_process()  # before torch is loaded
 import torch
 
 from benchmarks.common import measure, report
+from nerfcomp.artifacts.integers import calibrated, to_integers
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.compression import FakeQuantization
 from nerfcomp.exchange.onnx_export import export_onnx, open_session, some_poses
 from nerfcomp.fields import LightField
 from nerfcomp.geometry.cameras import select_views
@@ -56,13 +58,27 @@ def torch_cases(trained: LightFieldArtifact, compiled: bool) -> dict[str, Callab
     return cases
 
 
-def onnx_cases(trained: LightFieldArtifact, folder: Path, threads: int) -> dict[str, Callable[[], object]]:
+def integer_case(integers: LightFieldArtifact) -> dict[str, Callable[[], object]]:
+    """Drawing the home view with our own integers."""
+    field = integers.for_drawing().field
+    points = field.points_of(select_views(integers.scene.camera, [0]), integers.scene.bounds)
+
+    def draw() -> object:
+        with torch.inference_mode():
+            return field(points)
+
+    return {"our integers": draw}
+
+
+def onnx_cases(
+    trained: LightFieldArtifact, integers: LightFieldArtifact, folder: Path, threads: int
+) -> dict[str, Callable[[], object]]:
     """Drawing the home view with onnxruntime, from pose to picture."""
     cases: dict[str, Callable[[], object]] = {}
     pose = some_poses(trained, 1)[0]
     for precision in ("fp32", "bf16", "int8"):
         path = folder / f"{precision}.onnx"
-        export_onnx(trained, path, precision)
+        export_onnx(integers if precision == "int8" else trained, path, precision)
         session = open_session(path, threads)
         cases[f"onnxruntime {precision}"] = lambda session=session: session.run(None, {"c2w": pose})  # type: ignore
     return cases
@@ -75,6 +91,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="rows of the picture")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--bits", type=int, default=8, help="of a weight, where integers are multiplied")
+    parser.add_argument("--only", default="", help="time the cases with this in their name")
     parser.add_argument("--compile", action="store_true", help="also time torch.compile, which takes a minute to begin")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -83,11 +101,12 @@ def main() -> None:
     trained = of_kind(found, LightFieldArtifact, "This measures")
     if options.size:
         trained = trained.replace(scene=trained.scene.scaled(options.size / trained.scene.height))
-    scene = trained.scene
+    scene, integers = trained.scene, to_integers(calibrated(trained, [FakeQuantization(bits=options.bits)], 1))
     with tempfile.TemporaryDirectory() as folder:
         cases = torch_cases(trained, False) | (torch_cases(trained, True) if options.compile else {})
-        cases |= onnx_cases(trained, Path(folder), options.threads)
-        timings = measure(cases, options.repeats, warm_up=2)
+        cases |= integer_case(integers) | onnx_cases(trained, integers, Path(folder), options.threads)
+        wanted = {name: case for name, case in cases.items() if options.only in name}
+        timings = measure(wanted, options.repeats, warm_up=1)
     settings = {
         "size": f"{scene.height}x{scene.width}",
         "parameters": sum(parameter.numel() for parameter in trained.field.parameters()),

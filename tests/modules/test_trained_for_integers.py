@@ -19,6 +19,7 @@ from nerfcomp.fields import Field
 from nerfcomp.modules import RadianceFieldModule, VanillaNeRFModule
 from tests.modules.tiny_fields import data, quiet_fit, save, tiny_ngp, tiny_pair
 from tests.modules.volume_config import CONFIG, settings
+from tests.student import write_configs
 
 RATE = "{class_path: RateControl, init_args: {target_bytes: 3000, control: 0.5, freeze: 0.8}}"
 HOOKS = [{"class_path": "nerfcomp.compression.FakeQuantization", "init_args": {"bits": 6, "ranges": "learned"}}]
@@ -34,7 +35,7 @@ def by_hand(field: Field) -> dict[str, torch.Tensor]:
 
 
 def assert_integers_survive(trained: Any) -> None:
-    expected, integers = by_hand(trained.field), to_integers(trained)
+    expected, integers = by_hand(trained.field), to_integers(trained).for_coding()
     container = encode_artifact(integers, uniform_allocation(integers, -40))
     decoded = integer_tensors(decode_artifact(container, trust=True).field)
     assert expected and all(torch.equal(decoded[name].float(), levels) for name, levels in expected.items())
@@ -46,6 +47,17 @@ def test_a_volume_network_in_yaml(tmp_path: Path) -> None:
     options = ["--config", str(tmp_path / "config.yaml"), f"--model.init_args.hooks={json.dumps(HOOKS)}"]
     model: Any = train.main(["fit", *options]).model
     assert len(quantizers(model.field)) == 3
+    assert_integers_survive(model.trained)
+
+
+def test_a_student_in_yaml(tmp_path: Path) -> None:
+    predict, student = write_configs(tmp_path)
+    train.main(["predict", "--config", str(predict)])
+    options = [f"--model.init_args.hooks={json.dumps(HOOKS)}", "--trainer.logger=false"]
+    options += ["--trainer.callbacks=[{class_path: FreezeRanges, init_args: {after: 3}}]"]
+    model: Any = train.main(["fit", "--config", str(student), *options, "--trainer.enable_checkpointing=false"]).model
+    found = quantizers(model.field).values()
+    assert len(found) > 5 and all(grid.seen > 0 and not grid.observing for one in found for grid in one.grids)
     assert_integers_survive(model.trained)
 
 
