@@ -11,10 +11,10 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 import train
-from nerfcomp.artifacts.nfc import decode_artifact
+from nerfcomp.artifacts.nfc import decode_artifact, read_nfc
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
-from nerfcomp.callbacks import RateStage
+from nerfcomp.callbacks import BitstreamExport, RateStage
 from nerfcomp.codec import step_size, to_bytes
 from nerfcomp.compression import RateAware, plain_parameters, rated_weights
 from nerfcomp.errors import SettingsError
@@ -106,10 +106,17 @@ def test_a_higher_cost_of_bits_makes_a_smaller_file(
     assert file_size(dearer) < 0.8 * file_size(finished[0])
 
 
-def test_a_target_is_met(finished: tuple[RadianceFieldModule, Watch], tmp_path: Path) -> None:
+def test_a_target_is_met_and_the_exported_file_holds_what_was_trained(
+    finished: tuple[RadianceFieldModule, Watch], tmp_path: Path
+) -> None:
     target = round(0.8 * file_size(finished[0]))
-    steered, _ = run(tmp_path, RateStage(COST, target_bytes=target, allocations=2))
+    steered, stage = module(), RateStage(COST, target_bytes=target, allocations=2)
+    quiet_fit(steered, data(), tmp_path, STEPS, callbacks=[stage, BitstreamExport(views=1)])
     assert 0.8 * target < file_size(steered) <= target
+    (exported,) = tmp_path.rglob("*.nfc")
+    decoded = plain_parameters(read_nfc(exported, trust=True).field)
+    for name, weight in plain_parameters(steered.field).items():
+        assert weight.dim() == 1 or torch.equal(decoded[name], weight), name
 
 
 def test_entries_that_no_ray_reads_become_zero(tmp_path: Path) -> None:
