@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_film_has_its_frames_at_even_size(tmp_path: Path, size: tuple[int, int])
     assert film.shape == (4, size[0] // 2 * 2, size[1] // 2 * 2, 3)
     assert np.abs(film.mean((1, 2, 3)) - [0, 100, 200, 255]).max() < 4
     assert iio.immeta(tmp_path / "films" / "film.mp4", plugin="pyav")["fps"] == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux can take processors away")
+def test_the_same_pictures_make_the_same_bytes_on_any_number_of_processors(tmp_path: Path) -> None:
+    ramp = np.add.outer(np.arange(120), np.arange(160))[..., None] * [1, 2, 3]
+    frames = [((ramp + 4 * step) % 256).astype(np.uint8) for step in range(12)]
+    write_mp4(tmp_path / "all.mp4", frames, fps=10)
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        write_mp4(tmp_path / "one.mp4", frames, fps=10)
+    finally:
+        os.sched_setaffinity(0, before)
+    assert (tmp_path / "all.mp4").read_bytes() == (tmp_path / "one.mp4").read_bytes()
 
 
 def test_film_that_fails_leaves_nothing(tmp_path: Path) -> None:
