@@ -39,7 +39,7 @@ class RayDataModule(SceneDataModule):
             for scenes that do not fit beside the model. On CPUs there is no difference.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a size is not positive, or a seed is negative.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class RayDataModule(SceneDataModule):
     ) -> None:
         super().__init__(reader)
         require_between(1, batch_size=batch_size, steps_per_epoch=steps_per_epoch, val_views=val_views)
+        require_between(0, seed=seed)
         self.batch_size = batch_size
         self.background_kind = background
         self.sampling = sampling

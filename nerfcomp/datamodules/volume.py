@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.datamodules.volume_loader import BlockErrors, RandomVoxelLoader, forget_pages
+from nerfcomp.descriptions import require_between
 from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.lattice import VolumeBatch, VolumeSlab
 from nerfcomp.readers import Volume, VolumeReader, value_range
@@ -78,6 +79,7 @@ class VolumeDataModule(LightningDataModule):
         steps_per_epoch: int = 500,
     ) -> None:
         super().__init__()
+        require_between(0, seed=seed)
         if min(batch_size, memory_bytes, val_voxels or 1, steps_per_epoch) < 1 or not 0 <= importance < 1:
             raise ValueError(
                 f"VolumeDataModule needs positive sizes and an importance in [0, 1), got batch_size={batch_size}, "

@@ -14,6 +14,7 @@ from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook, load_plain
+from nerfcomp.descriptions import require_between
 from nerfcomp.devices import sent
 from nerfcomp.fields import RadianceField
 from nerfcomp.fields.base import Shade
@@ -70,6 +71,7 @@ class RadianceFieldModule(EvaluatedModule):
         hooks: list[WeightHook] | None = None,
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
+        require_between(1, max_samples=max_samples)
         self.save_hyperparameters()
         self.field = field
         self.sampler = sampler

@@ -3,21 +3,27 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.commands.ending import sentences
-from nerfcomp.datamodules import RayDataModule
+from nerfcomp.datamodules import PseudoDataModule, RayDataModule, VolumeDataModule
 from nerfcomp.errors import CheckpointError
+from nerfcomp.fields import NGPField
 from nerfcomp.files import atomic_write
+from nerfcomp.modules import RadianceFieldModule
+from nerfcomp.optim import GridAdam
+from nerfcomp.readers import BlenderReader
+from nerfcomp.rendering import OccupancySampler
+from tests.modules.tiny_fields import tiny_ngp
 from tests.tiny import TinyModule, TinyReader
 
 
@@ -44,6 +50,37 @@ def test_what_a_user_can_mend_ends_in_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(SystemExit) as ended, sentences():
             case()
         assert re.search(sentence, str(ended.value.code)), ended.value.code
+
+
+def tiny_module(**options: Any) -> RadianceFieldModule:
+    return RadianceFieldModule(*tiny_ngp(), **options)
+
+
+OPTIONS: dict[str, Callable[[int], object]] = {
+    "batch_size": lambda value: RayDataModule(TinyReader(), batch_size=value),
+    "steps_per_epoch": lambda value: RayDataModule(TinyReader(), steps_per_epoch=value),
+    "val_views": lambda value: RayDataModule(TinyReader(), val_views=value),
+    "seed": lambda value: RayDataModule(TinyReader(), seed=value - 1),
+    "batch_size of views": lambda value: PseudoDataModule("nowhere", TinyReader(), batch_size=value),
+    "seed of views": lambda value: PseudoDataModule("nowhere", TinyReader(), seed=value - 1),
+    "seed of a volume": lambda value: VolumeDataModule(Any, seed=value - 1),  # type: ignore[arg-type]
+    "seed of all": lambda value: seed_everything(value - 1),
+    "levels": lambda value: NGPField(levels=value),
+    "n_steps": lambda value: OccupancySampler(n_steps=value),
+    "max_samples": lambda value: OccupancySampler(max_samples=value),
+    "max_samples of a step": lambda value: tiny_module(max_samples=value),
+    "downscale": lambda value: BlenderReader("nowhere", downscale=value),
+    "lr": lambda value: GridAdam([torch.zeros(1)], lr=value - 1.0),
+    "max_steps": lambda value: Trainer(max_steps=value - 2, logger=False),
+}
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_impossible_options_get_a_sentence(option: str, value: int) -> None:
+    with pytest.raises(SystemExit) as ended, sentences():
+        OPTIONS[option](value)
+    assert re.match(r"Error: .*-?\d", str(ended.value.code))
 
 
 def test_a_bug_keeps_its_traceback() -> None:
