@@ -8,7 +8,7 @@ SOURCES := $(wildcard nerfcomp tests benchmarks/*.py train.py compress.py)
 # scripts of benchmarks/ that end within two minutes each
 QUICK := $(wildcard benchmarks/quick_*.py)
 
-.PHONY: venv test quick lint format demo bench coverage clean distclean
+.PHONY: venv test quick lint format demo bench wheel docs coverage clean distclean
 
 venv: $(STAMP)
 
@@ -49,6 +49,18 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	set -e; for script in $(QUICK); do echo "== $$script"; $(PY) $$script; done
+
+# the wheel, installed into an empty environment, makes a scene, trains on it, encodes and looks into the file; the
+# dependencies are those of .venv, which the empty environment sees behind its own packages
+wheel: $(STAMP)
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(PY) -m build --wheel --no-isolation --outdir build/wheel . >build/wheel/log || { cat build/wheel/log; exit 1; }
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps build/wheel/*.whl
+	benchmarks/wheel.sh build/wheel $$($(PY) -c "import sysconfig; print(sysconfig.get_path('purelib'))")
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict --site-dir build/site
 
 coverage: $(STAMP)
 	$(PY) -m coverage run -m pytest $(ARGS)
