@@ -15,6 +15,7 @@ from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.codec import read_container
 from nerfcomp.commands.known_scene import scene_of
 from nerfcomp.errors import NerfcompError
+from nerfcomp.evaluation.published import write_published
 from nerfcomp.evaluation.report import format_table, mean_result, write_csv, write_json
 from nerfcomp.evaluation.sweep import plot_sweep, run_sweep
 from nerfcomp.evaluation.views import evaluate_views, thinned, warn_of_another_scene
@@ -43,7 +44,8 @@ def evaluate(
         input: The .nfc file, a checkpoint, or the folder of a run.
         reader: The scene; that of the run to which ``input`` belongs when absent.
         split: ``test``, ``val`` or ``train``.
-        out: Folder for results.json and per_image.csv; beside the file, in a folder of its name, when absent.
+        out: Folder for results.json, per_image.csv and, for benchmarks, nerfbaselines.json and 3dgs_zip.csv; beside the
+            file, in a folder of its name, when absent.
         stride: Draw every n-th row and column only, where whole views take too long.
         trust: Run the native decoder, where it is chosen, without its protective child process.
         volume: The true volume instead of a scene, for the file of one.
@@ -56,7 +58,8 @@ def evaluate(
     if volume is not None:
         evaluate_volume(input, volume, out, trust)
         return
-    scene = thinned(read_split(scene_of(file, reader), split), stride)
+    reader = scene_of(file, reader)
+    scene = thinned(read_split(reader, split), stride)
     trained = read_scene_artifact(file, trust, max_elements)
     views = evaluate_views(trained, scene)
     mean = mean_result(views)
@@ -65,9 +68,16 @@ def evaluate(
     size = file.stat().st_size
     write_json(folder / "results.json", {**mean._asdict(), "bytes": size, "sections": section_bytes(file)})
     write_csv(folder / "per_image.csv", views)
+    write_published(folder, file.name, scene_name(reader), views, size)
     logger.info(format_table(["view", "psnr", "ssim", "seconds"], [*views, ["mean", *mean[1:]]]))
     ratio = f", {fp32_bytes(trained) / size:.1f}x smaller than fp32" if file.suffix == ".nfc" else ""
     logger.info("%s: %s bytes%s. Written to %s", file, f"{size:,}", ratio, folder)
+
+
+def scene_name(reader: SceneReader) -> str:
+    """What the folder of a scene is called; the reader's class where there is none."""
+    root = getattr(reader, "root", None)
+    return type(reader).__name__ if root is None else Path(root).resolve().stem
 
 
 def evaluate_volume(input: Path, volume: Path, out: Path | None, trust: bool) -> None:

@@ -54,6 +54,9 @@ def test_a_run_knows_its_scene(workspace: Workspace, run: Callable[..., str], tm
     assert f"BlenderReader {workspace.scene}" in known and f"BlenderReader {workspace.scene}" not in given
     found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("given", "known")]
     assert found[0]["psnr"] == found[1]["psnr"]
+    published = json.loads((tmp_path / "known" / "nerfbaselines.json").read_text())
+    assert published["nb_info"]["dataset"] == "scene" and published["metrics"]["psnr"] == round(found[1]["psnr"], 5)
+    assert (tmp_path / "known" / "3dgs_zip.csv").is_file()
     exported = workspace.run / "bitstreams" / "step0000006.nfc"
     assert f"BlenderReader {workspace.scene}" in run("evaluate", exported, "--out", tmp_path / "nfc")
     run("sweep", workspace.run, "--out", tmp_path / "sweep", "--qps", "[-20]")
