@@ -50,11 +50,13 @@ class RateStage(Callback):
     Args:
         rd_lambda: What one bit per weight may cost in loss; with ``target_bytes`` only where the search begins.
         target_bytes: Most bytes of the file; ``rd_lambda`` is steered until they are met.
-        noise: Share of the run before weights are rounded.
-        ramp: Share of the run in which the cost of bits grows to what it is to be.
-        freeze: Share of the run after which tables stand still.
+        noise: Share before weights are rounded.
+        ramp: Share in which the cost of bits grows to what it is to be.
+        freeze: Share after which tables stand still.
         allocations: How often steps are measured before that.
         table: Part of the names of weights that are tables, which stand still first.
+        start: Share of the run before anything happens, for fields that are not trained yet; the other shares are
+            those of the rest.
 
     Raises:
         ValueError: Shares that are not in order, or numbers that are not positive.
@@ -69,16 +71,21 @@ class RateStage(Callback):
         freeze: float = 0.8,
         allocations: int = 5,
         table: str = "grid",
+        start: float = 0.0,
     ) -> None:
         if not 0 < rd_lambda < math.inf or (target_bytes is not None and target_bytes < 1) or allocations < 1:
             raise ValueError(
                 f"RateStage needs rd_lambda, target_bytes and allocations above 0, got {rd_lambda}, {target_bytes} and "
                 f"{allocations}."
             )
-        if not (0 <= noise < freeze <= 1 and 0 <= ramp < freeze):
-            raise ValueError(f"RateStage needs noise and ramp below freeze, in [0, 1], got {noise}, {ramp}, {freeze}.")
+        if not (0 <= noise < freeze <= 1 and 0 <= ramp < freeze and 0 <= start < 1):
+            raise ValueError(
+                f"RateStage needs noise and ramp below freeze, in [0, 1], and start in [0, 1), got {noise}, {ramp}, "
+                f"{freeze} and {start}."
+            )
         self.rd_lambda, self.target_bytes = rd_lambda, target_bytes
         self.noise, self.ramp, self.freeze, self.allocations, self.table = noise, ramp, freeze, allocations, table
+        self.start = start
         self.qps: dict[str, int] = {}
         self.allocated, self.rest_bytes, self.coded_share = 0, 0.0, 1.0
         self._prices: dict[str, Prices] = {}
@@ -109,6 +116,8 @@ class RateStage(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Say how weights are rounded in this step."""
         done, rated = self._done(trainer), self._rated(trainer, pl_module)
+        if done < 0:
+            return
         while done < self.freeze and done >= self.allocated * self.freeze / self.allocations:
             self._allocate(pl_module, rated)
         if done >= self.freeze:
@@ -123,7 +132,7 @@ class RateStage(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Let bits pull."""
         step, total = trainer.global_step, int(trainer.estimated_stepping_batches)
-        if step % _EVERY:
+        if step % _EVERY or not self.qps:
             return
         rated = self._rated(trainer, pl_module)
         moving = {name: each for name, each in rated.items() if each.function.rounding != "decoded"}
@@ -143,8 +152,9 @@ class RateStage(Callback):
         logger.info("The file has %d bytes; one bit per weight costs a loss of %.3g", size, self.rd_lambda)
 
     def _done(self, trainer: Trainer) -> float:
-        """Share of the run that is over."""
-        return trainer.global_step / max(int(trainer.estimated_stepping_batches), 1)
+        """Share of the run that is over; negative before the start."""
+        share = trainer.global_step / max(int(trainer.estimated_stepping_batches), 1)
+        return (share - self.start) / (1 - self.start)
 
     def _rated(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, _Rated]:
         """Weights that are trained for few bits."""
@@ -180,7 +190,7 @@ class RateStage(Callback):
             sensitivity = trained.sensitivity(seed=self.allocated)
         weights = {name: each.weight for name, each in rated.items()}
         steps = {name: step_size(qp) for name, qp in self.qps.items()}
-        self.qps = rate_qps(self._per_bit(rated), weights, sensitivity, steps)
+        self.qps = rate_qps(self._per_bit(rated), weights, sensitivity, steps, layers=trained.bounded_layers())
         self.allocated += 1
         self._prices = {}
 

@@ -8,11 +8,11 @@ the same step, and its quantizers have twice the step.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-from nerfcomp.codec.quantizers import MAX_QP, MIN_QP
+from nerfcomp.codec.quantizers import MAX_QP, MIN_QP, step_size
 
 _BOUGHT = {False: math.log(2) / 6, True: 0.25}  # by a bit, in units of h D^2; with dependent quantization measured
 _LEAST_ALIVE = 64  # weights that say what a tensor feels
@@ -24,6 +24,7 @@ def rate_qps(
     sensitivity: Mapping[str, Tensor],
     steps: Mapping[str, float],
     dependent: bool = False,
+    layers: Collection[str] = (),
 ) -> dict[str, int]:
     """Choose the QP of every tensor so that a bit buys the same everywhere.
 
@@ -33,6 +34,8 @@ def rate_qps(
         sensitivity: Of the same names and shapes, see `nerfcomp.compression.sensitivity`.
         steps: Steps so far; of tensors that have one, only weights that it does not round to 0 count.
         dependent: With the trellis.
+        layers: Matrices of a deep network, whose steps stay below the root mean square of their weights, see
+            `nerfcomp.compression.allocate_qp`.
 
     Returns:
         QPs; the coarsest of tensors that no output feels.
@@ -46,6 +49,10 @@ def rate_qps(
         mean = float(sensitivity[name][felt].double().mean()) if bool(felt.any()) else 0.0
         step = math.sqrt(per_bit / (_BOUGHT[dependent] * mean)) if mean > 0 else math.inf
         found[name] = qp_of(step)
+        size = float(weight.detach().square().mean().sqrt())
+        if name in layers and mean > 0 and size > 0:
+            bound = qp_of(size)
+            found[name] = min(found[name], bound if step_size(bound) <= size else bound - 1)
     return found
 
 

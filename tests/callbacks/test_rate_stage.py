@@ -119,6 +119,21 @@ def test_a_target_is_met_and_the_exported_file_holds_what_was_trained(
         assert weight.dim() == 1 or torch.equal(decoded[name], weight), name
 
 
+def test_before_the_start_weights_are_trained_as_ever(tmp_path: Path) -> None:
+    _, watch = run(tmp_path, RateStage(COST, start=0.5, noise=0.0, allocations=1))
+    assert watch.roundings[: STEPS // 2] == ["none"] * (STEPS // 2)
+    assert watch.roundings[STEPS // 2 : STEPS // 2 + 8] == ["straight"] * 8
+    plain = module(hooks=[])
+    stored: list[Tensor] = []
+
+    class Note(Callback):
+        def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+            stored.append(plain_parameters(plain.field)["grid.levels.1.weight"].detach().clone())
+
+    quiet_fit(plain, data(), tmp_path, STEPS, callbacks=[Note()])
+    assert torch.equal(stored[STEPS // 2], watch.stored[STEPS // 2])
+
+
 def test_entries_that_no_ray_reads_become_zero(tmp_path: Path) -> None:
     torch.manual_seed(0)
     field = NGPField(levels=2, log2_table_size=15, finest_resolution=32, hidden_width=8)
@@ -195,7 +210,9 @@ def test_what_it_cannot_train_gets_a_sentence(options: dict[str, Any], words: st
         quiet_fit(module(**options), data(), tmp_path, STEPS, callbacks=[RateStage()])
 
 
-@pytest.mark.parametrize("options", [{"rd_lambda": 0.0}, {"target_bytes": 0}, {"noise": 0.9}, {"allocations": 0}])
+@pytest.mark.parametrize(
+    "options", [{"rd_lambda": 0.0}, {"target_bytes": 0}, {"noise": 0.9}, {"allocations": 0}, {"start": 1.0}]
+)
 def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="RateStage needs"):
         RateStage(**options)

@@ -29,6 +29,12 @@ def test_every_step_finds_its_qp() -> None:
     assert [qp_of(step_size(qp)) for qp in range(-60, 41)] == list(range(-60, 41))
 
 
+def test_errors_of_layers_stay_below_their_weights() -> None:
+    weights, felt = {"layer": torch.full((50, 2), 0.3)}, {"layer": torch.full((50, 2), 1e-6)}
+    assert step_size(rate_qps(1e-3, weights, felt, {})["layer"]) > 10
+    assert 0.15 < step_size(rate_qps(1e-3, weights, felt, {}, layers=["layer"])["layer"]) <= 0.3
+
+
 def test_weights_that_are_zero_and_weights_that_nobody_feels_decide_nothing() -> None:
     weights = {"w": torch.cat([torch.ones(500), torch.zeros(500)]), "unfelt": torch.ones(10)}
     felt = {"w": torch.cat([torch.full((500,), 4.0), torch.full((500,), 1e-3)]), "unfelt": torch.zeros(10)}
