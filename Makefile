@@ -32,7 +32,7 @@ test: $(STAMP)
 
 # what trains nothing and starts no processes: for use while working
 quick: $(STAMP)
-	$(PY) -m pytest -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m flake8 $(SOURCES)

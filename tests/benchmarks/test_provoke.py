@@ -67,3 +67,9 @@ def test_a_configuration_is_scaled_with_its_steps() -> None:
 @pytest.mark.slow
 def test_a_tiny_run_trains_and_measures() -> None:
     assert 3.0 < provoke.measure(Case("white_on_white", "default", seed=0, steps=2, size=8)) < 40.0
+
+
+@pytest.mark.slow
+def test_colours_of_a_thin_dark_object_come_back_from_black() -> None:
+    """28.0 dB; without a least slope of `color_activation` opacity alone has to explain it: 26.8 dB."""
+    assert provoke.measure(Case("dark_stand", "ngp/lego_fast", seed=0, steps=200, size=64)) > 27.4
