@@ -1,6 +1,6 @@
 """Volumes of all kinds against SPERR, SZ3 and ZFP at equal bytes: small, flat, long, noisy, binary, almost constant.
 
-    python benchmarks/odd_volumes.py [--ratio 60] [--method transform] [--minutes 0.5] [--out runs/odd_volumes]
+    python benchmarks/odd_volumes.py [--ratio 60] [--method transform] [--minutes 0.5] [--only tiny "two rows"]
 
 Every volume is made from a seed. Ours is the file of ``compress.py volume`` at the ratio, header and all; of the others
 the smallest error that their streams reach in as many bytes, without the file around them (SPERR and SZ3: the chunk
@@ -174,10 +174,11 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=60.0)
     parser.add_argument("--method", default="transform")
     parser.add_argument("--minutes", type=float, default=0.5)
+    parser.add_argument("--only", nargs="+", default=list(volumes()), help="Names of volumes.")
     parser.add_argument("--out", type=Path, default=Path("runs/odd_volumes"))
     arguments = parser.parse_args()
     rows: list[Row] = []
-    for name, truth in volumes().items():
+    for name, truth in ((name, truth) for name, truth in volumes().items() if name in arguments.only):
         rows.append(measured(name, truth, arguments))
         logger.info("%s", rows[-1])
         write_csv(arguments.out / "odd_volumes.csv", rows)

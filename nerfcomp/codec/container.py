@@ -4,7 +4,7 @@ Layout, integers little-endian::
 
     offset  bytes  content
     0       8      magic 89 4E 46 43 0D 0A 1A 0A  (text-mode copies break it visibly)
-    8       4      version, 1; or 2, which :mod:`nerfcomp.codec.frame` describes
+    8       4      version, 1; or 2 or 3, which :mod:`nerfcomp.codec.frame` describes
     12      4      H, length of the header
     16      H      header: JSON, UTF-8, keys sorted, no spaces
     16+H    ...    the sections one after another, in the order and with the lengths that the header lists

@@ -1,7 +1,9 @@
 """What stands around the sections of a ``.nfc`` file: magic, version, header, digest.
 
 Version 1 has the header as it is and a whole SHA-256; version 2, for files of a few kilobytes, deflates the header
-(RFC 1951) against `_PHRASES` and keeps the first 8 bytes of the SHA-256.
+(RFC 1951) against `_PHRASES` and keeps the first 8 bytes of the SHA-256. Version 3, for files of some tens of bytes,
+packs the header as :mod:`nerfcomp.codec.volume_header` does, keeps version and length of the header in a byte each, and
+the first 4 bytes of the SHA-256.
 """
 
 import hashlib
@@ -9,13 +11,14 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from nerfcomp.codec import volume_header
 from nerfcomp.codec.header import MAX_HEADER
 from nerfcomp.errors import ContainerError
 
 MAGIC = b"\x89NFC\r\n\x1a\n"
-PLAIN, COMPACT = 1, 2
-_PREFIX = struct.Struct("<8sII")
-_DIGEST = {PLAIN: 32, COMPACT: 8}
+PLAIN, COMPACT, TINY = 1, 2, 3
+_PREFIX, _TINY_PREFIX = struct.Struct("<8sII"), struct.Struct("<8sBB")
+_DIGEST = {PLAIN: 32, COMPACT: 8, TINY: 4}
 _PHRASES = (  # what headers of volumes say; part of the format
     b'"uint32""uint64""int32""int64""int8""float16","name":"density","name":"data","name":"pressure","orig'
     b'in":[-1.0,"rounded":true,{"field":{"class_path":"nerfcomp.fields.LatentGridVolume","init_args":{"bor'
@@ -41,7 +44,7 @@ class Frame(NamedTuple):
         header: JSON text.
         start: Where the sections begin.
         end: Where they end.
-        compact: Whether it is of version 2.
+        compact: Whether it is of version 2 or 3.
     """
 
     header: bytes
@@ -58,6 +61,9 @@ def framed(header: bytes, body: bytes, compact: bool) -> bytes:
     >>> frame.header, data[frame.start : frame.end], len(data)
     (b'{"volume":{"dtype":"uint8"}}', b'sections', 39)
     """
+    if compact and (tiny := volume_header.pack(header)) is not None and len(tiny) < 256:
+        data = _TINY_PREFIX.pack(MAGIC, TINY, len(tiny)) + tiny + body
+        return data + hashlib.sha256(data).digest()[: _DIGEST[TINY]]
     version = COMPACT if compact else PLAIN
     if compact:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_PHRASES)
@@ -76,19 +82,23 @@ def unframed(data: bytes) -> Frame:
         raise ContainerError(f"This is not a .nfc file: it starts with {bytes(data[:8])!r}, not with {MAGIC!r}.")
     if len(data) < _PREFIX.size + _DIGEST[COMPACT]:
         raise ContainerError(f"The file is cut off after {len(data)} bytes; copy it again.")
-    _, version, length = _PREFIX.unpack_from(data)
+    tiny = data[len(MAGIC)] == TINY
+    prefix = _TINY_PREFIX if tiny else _PREFIX
+    _, version, length = prefix.unpack_from(data)
     if version not in _DIGEST:
         raise ContainerError(
-            f"The file has version {version}, this program reads versions {PLAIN} and {COMPACT}; "
+            f"The file has version {version}, this program reads versions {PLAIN} to {TINY}; "
             "decode it with the nerfcomp that wrote it, or update this one."
         )
     end = len(data) - _DIGEST[version]
-    if length > min(MAX_HEADER, end - _PREFIX.size):
+    if length > min(MAX_HEADER, end - prefix.size):
         raise ContainerError(f"The header claims {length} bytes, more than the file holds; the file is damaged.")
     if hashlib.sha256(data[:end]).digest()[: _DIGEST[version]] != data[end:]:
         raise ContainerError("The file is damaged: its SHA-256 does not match; copy or encode it again.")
-    start = _PREFIX.size + length
-    header = bytes(data[_PREFIX.size : start])
+    start = prefix.size + length
+    header = bytes(data[prefix.size : start])
+    if tiny:
+        return Frame(volume_header.unpack(header, end - start), start, end, True)
     return Frame(_inflated(header) if version == COMPACT else header, start, end, version == COMPACT)
 
 

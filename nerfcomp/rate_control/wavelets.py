@@ -26,7 +26,7 @@ _FIRST_BITS = 7.0  # of a coefficient that is not 0, where the search starts
 _EXACT = 0.25  # of the distance of two integers: with a step of that they come back exactly
 _FINEST = 2.0**-22  # step, in normalised values
 _MOST_LEVELS = 2**23
-_HEADER = 200  # bytes, about
+_HEADER = 40  # bytes, about
 MOST_TRIES, _CLOSE, _AIM = 10, 0.995, -0.0025
 
 
