@@ -30,7 +30,7 @@ def scene_of(file: Path, reader: SceneReader | None) -> SceneReader:
     if found is None:
         raise NerfcompError(
             f"{file} does not say which scene it shows. Name one with --reader and its options, such as --reader "
-            "BlenderReader --reader.root FOLDER."
+            "BlenderReader --reader.root FOLDER; a volume is compared with its truth, --volume FILE."
         )
     return found
 

@@ -85,7 +85,7 @@ def test_cut_files_are_refused(length: int) -> None:
 
 def test_unknown_versions_are_named() -> None:
     data = to_bytes(container())
-    with pytest.raises(ContainerError, match="has version 7, this program reads versions 1 and 2"):
+    with pytest.raises(ContainerError, match="has version 7, this program reads versions 1 to 3"):
         from_bytes(rehash(data[:8] + struct.pack("<I", 7) + data[12:-32]))
 
 
