@@ -32,6 +32,7 @@ from nerfcomp.artifacts.reading import read_scene_artifact
 from nerfcomp.commands.training import run_cli
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.bdrate import RatePoint, bd_rate
+from nerfcomp.evaluation.published import SurveyRow, survey_csv
 from nerfcomp.evaluation.report import mean_result, write_csv
 from nerfcomp.evaluation.sweep import run_sweep
 from nerfcomp.evaluation.views import evaluate_views, thinned
@@ -44,7 +45,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "steps measured once": {"allocations": 1},
     "networks not tuned to the tables": {"freeze": 1.0},
 }
-COLUMNS = ["Method", "Submethod", "PSNR", "SSIM", "LPIPS", "Size [Bytes]", "#Gaussians", "Data Source", "Comment"]
 logger = logging.getLogger("benchmark")
 
 
@@ -97,14 +97,9 @@ def known_points(path: Path) -> dict[str, Point]:
     }
 
 
-def write_survey(path: Path, points: list[Point], source: str) -> None:
-    """Write points in the columns of 3DGS.zip."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for point in points:
-            quality = [f"{point.psnr:.3f}", f"{point.ssim:.4f}", "", point.bytes, ""]
-            writer.writerow(["nerfcomp", f"-{point.curve}", *quality, source, point.setting])
+def survey_rows(points: list[Point]) -> list[SurveyRow]:
+    """Rows of the survey's table."""
+    return [SurveyRow(f"{point.curve} {point.setting}", point.psnr, point.ssim, point.bytes) for point in points]
 
 
 def main() -> None:
@@ -135,7 +130,8 @@ def main() -> None:
             after[name] = trained_point(arguments, scene, name, stage)
             write_csv(arguments.out / "trained.csv", list(after.values()))
     points = [*before, *after.values()]
-    write_survey(arguments.out / "curve.csv", points, f"benchmarks/rate_curve.py, stride {arguments.stride}")
+    with atomic_write(arguments.out / "curve.csv") as temporary:
+        temporary.write_text(survey_csv(survey_rows(points)))
     report("rate_curve", {"ckpt": str(arguments.ckpt), "stride": arguments.stride}, points)
     curves = [[RatePoint(float(p.bytes), p.psnr) for p in some] for some in (before, list(after.values()))]
     try:

@@ -11,13 +11,22 @@ import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nerfcomp
 from nerfcomp.evaluation.report import ViewResult, mean_result, write_json
 from nerfcomp.files import atomic_write
 
 _DIGITS = 5  # of means, as nerfbaselines rounds them
+
+
+class SurveyRow(NamedTuple):
+    """One file in the survey's table."""
+
+    name: str
+    psnr: float
+    ssim: float
+    size: int  # bytes
 
 
 def write_published(folder: Path, name: str, scene: str, views: Sequence[ViewResult], size: int) -> None:
@@ -31,8 +40,9 @@ def write_published(folder: Path, name: str, scene: str, views: Sequence[ViewRes
         size: Bytes of the file, everything counted.
     """
     write_json(folder / "nerfbaselines.json", nerfbaselines(scene, views, size))
+    mean = mean_result(views)
     with atomic_write(folder / "3dgs_zip.csv") as temporary:
-        temporary.write_text(survey_csv(name, views, size))
+        temporary.write_text(survey_csv([SurveyRow(name, mean.psnr, mean.ssim, size)]))
 
 
 def nerfbaselines(scene: str, views: Sequence[ViewResult], size: int) -> dict[str, Any]:
@@ -55,16 +65,16 @@ def nerfbaselines(scene: str, views: Sequence[ViewResult], size: int) -> dict[st
     }
 
 
-def survey_csv(name: str, views: Sequence[ViewResult], size: int) -> str:
-    r"""One row of a scene's table.
+def survey_csv(rows: Sequence[SurveyRow]) -> str:
+    r"""A scene's table.
 
-    >>> survey_csv("qp -24", [ViewResult("a", 30.0, 0.5, 1.0)], 700)
+    >>> survey_csv([SurveyRow("qp -24", 30.0, 0.5, 700)])
     'Submethod,PSNR,SSIM,LPIPS,Size [Bytes],#Gaussians\nqp -24,30.0,0.5,,700,\n'
     """
-    mean, text = mean_result(views), io.StringIO()
+    text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["Submethod", "PSNR", "SSIM", "LPIPS", "Size [Bytes]", "#Gaussians"])
-    table.writerow([name, mean.psnr, mean.ssim, "", size, ""])
+    table.writerows([row.name, row.psnr, row.ssim, "", row.size, ""] for row in rows)
     return text.getvalue()
 
 
