@@ -1,5 +1,6 @@
 """What is disturbed: every command that writes something, on models and scenes as small as they can be."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,13 +71,21 @@ def prepare(folder: Path) -> dict[str, Command]:
 
 
 def same(first: Path, second: Path) -> bool:
-    """Whether two files hold the same: weights of checkpoints, bytes of all others."""
+    """Whether two files hold the same: weights of checkpoints, figures without times, bytes of all others."""
+    if first.suffix == ".json":
+        return bool(_timeless(json.loads(first.read_text())) == _timeless(json.loads(second.read_text())))
     if first.suffix != ".ckpt":
         return first.read_bytes() == second.read_bytes()
     states = [torch.load(path, weights_only=True)["state_dict"] for path in (first, second)]
     return states[0].keys() == states[1].keys() and all(
         torch.equal(states[0][key], states[1][key]) for key in states[0]
     )
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _timeless(part) for key, part in value.items() if "second" not in key}
+    return [_timeless(part) for part in value] if isinstance(value, list) else value
 
 
 def _once(words: str, out: str, *products: str) -> Command:

@@ -64,6 +64,7 @@ def start(command: Command, folder: Path, most: int | None = None) -> int | None
     words = command.words(folder)
     if words is None:
         return None
+    folder.with_suffix(".log").touch()
     child = os.fork()
     if child:
         return child

@@ -26,6 +26,7 @@ from nerfcomp.readers.video_paths import PathKind, along, film_poses
 logger = logging.getLogger("compress")
 
 _LARGEST_UINT16 = 65535
+_UNFINISHED = ".unfinished-"
 
 
 def render(
@@ -77,8 +78,10 @@ def render(
         if film:
             write_films(frames, out, fps or shown.fps, depth, opacity, force)
         else:
+            mark = begin_stills(out, key)
             write_stills(frames, out, depth, opacity)
             write_camera_path(out / "path.json", camera, fps or shown.fps)
+            mark.unlink()
     discard(frames.store.folder)
     logger.info("%d frames of %d x %d pixels: %s", len(camera.c2w), camera.width, camera.height, out)
 
@@ -90,12 +93,33 @@ def checked_output(out: Path, depth: bool, opacity: bool, force: bool) -> bool:
         NerfcompError: Something would be overwritten.
     """
     film = out.suffix.lower() == ".mp4"
-    if not film and out.exists() and (not out.is_dir() or any(out.glob("[0-9]*.png"))):
+    if not film and _taken(out) and not any(out.glob(f"{_UNFINISHED}*")):
         raise NerfcompError(f"{out} holds pictures already, or is a file. Choose another --out.")
     kinds = [kind for kind, wanted in (("depth", depth), ("opacity", opacity)) if wanted]
     for target in [out, *(named(out, kind) for kind in kinds)] if film else []:
         refuse_overwrite(target, force)
     return film
+
+
+def begin_stills(out: Path, key: str) -> Path:
+    """Make the folder and mark it as unfinished by this command; a run that was stopped goes on with its own folder.
+
+    Returns:
+        The mark, to be removed at the end.
+
+    Raises:
+        NerfcompError: Pictures there are those of another command.
+    """
+    mark = out / f"{_UNFINISHED}{key}"
+    if _taken(out) and not mark.exists():
+        raise NerfcompError(f"{out} holds pictures of something else already. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    return mark
+
+
+def _taken(out: Path) -> bool:
+    return out.exists() and (not out.is_dir() or any(out.glob("[0-9]*.png")))
 
 
 def checked_color(background: tuple[float, float, float] | None) -> Tensor | None:

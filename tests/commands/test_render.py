@@ -1,7 +1,9 @@
 """``compress.py render``: films and stills of a file, without its scene."""
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.artifacts.reading import read_artifact
+from nerfcomp.commands import render
 from nerfcomp.commands.program import main
 from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.cameras import select_views
@@ -47,6 +50,30 @@ def test_a_written_path_draws_the_same_again(file: Path, tmp_path: Path) -> None
         pictures = [iio.imread(folder / name).astype(int) for folder in (first, second)]
         assert pictures[0].shape == (8, 12, 3)
         assert np.abs(pictures[0] - pictures[1]).max() <= 2
+
+
+def test_stills_that_a_full_disk_stopped_go_on(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["render", str(file), "--out", str(tmp_path / "out"), "--n_frames", "3", "--size", "[12,8]"]
+    written: list[Path] = []
+
+    def save(path: Path, picture: Any) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        original(path, picture)
+
+    original = render.save
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(render, "save", save)
+        main(words)
+    with pytest.raises(NerfcompError, match="something else"):
+        main([*words, "--path", "spiral"])
+    main(words)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"000{i}.png" for i in range(3)] + [
+        "path.json"
+    ]
+    with pytest.raises(NerfcompError, match="holds pictures"):
+        main(words)
 
 
 @pytest.mark.slow
