@@ -48,6 +48,7 @@ from nerfcomp.errors import NerfcompError
 log = logging.getLogger("faults")
 FAULTS = {"KILL": (-9,), "INT": (0, 130), "TERM": (143, -15, 0), "full": (0, 1)}
 LONGEST = 120.0
+_VARIES = re.compile(r"tfevents|config_\d+\.yaml$")  # a resumed run may write its own settings beside the first ones
 _IGNORED = re.compile(r"Exception ignored in:.*\nTraceback")  # what Python says where nothing can be raised
 
 
@@ -125,7 +126,7 @@ def small_disk(folder: Path, most: int) -> "contextlib.Iterator[bool]":  # type:
 def files(folder: Path) -> set[str]:
     """Names of all files, without what differs from run to run."""
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return {_plain(name) for name in found if "tfevents" not in name}
+    return {_plain(name) for name in found if not _VARIES.search(name)}
 
 
 def _plain(name: str) -> str:
