@@ -53,7 +53,7 @@ def main() -> None:
         pace, still, rows = measure(trained, options.side, options.budget_ms / 1000)
     name = "random weights" if options.file is None else str(options.file)
     header = ["model", "frames per second", "rows while moving", "seconds to all", "side"]
-    print(format_table(header, [[name, pace, rows, still, options.side]]))
+    sys.stdout.write(format_table(header, [[name, pace, rows, still, options.side]]) + "\n")
 
 
 if __name__ == "__main__":
