@@ -42,7 +42,7 @@ def test_every_ray_meets_the_cube_between_near_and_far(distance: float) -> None:
     ("name", "options"),
     [
         ("BlenderReader", {"root": "lego", "downscale": 2, "half_side": 1.2}),
-        ("LLFFReader", {"root": "fern", "factor": 4, "ndc": False}),
+        ("LLFFReader", {"root": "fern", "downscale": 4, "ndc": False}),
         ("TransformsReader", {"root": "garden/transforms.json", "recenter": True, "aabb_scale": 8}),
     ],
 )
