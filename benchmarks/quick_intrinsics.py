@@ -13,6 +13,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -82,14 +83,15 @@ def compiled_without(name: str, replaced: Mapping[str, Any], cache: str) -> Modu
     known = {key: getattr(numba_intrinsics, key) for key in replaced}
     found = importlib.util.spec_from_file_location(f"plain_{name.split()[0]}", hash_grid.__file__)
     assert found is not None and found.loader is not None, "of a module that is loaded"
-    module, before = importlib.util.module_from_spec(found), numba.config.CACHE_DIR
+    options: Any = numba.config
+    module, before = importlib.util.module_from_spec(found), options.CACHE_DIR
     try:
-        numba.config.CACHE_DIR = str(Path(cache) / name.split()[0])
+        options.CACHE_DIR = str(Path(cache) / name.split()[0])
         for key, function in replaced.items():
             setattr(numba_intrinsics, key, function)
         found.loader.exec_module(module)
     finally:
-        numba.config.CACHE_DIR = before
+        options.CACHE_DIR = before
         for key, function in known.items():
             setattr(numba_intrinsics, key, function)
     return module
@@ -106,10 +108,8 @@ def grid_cases(points: int, levels: int, log2_table_size: int, cache: str) -> di
     for name, module in modules.items():
         encode = module.hash_encode_numba
         features = encode(x, tables, geometry.scales, geometry.resolutions)
-        cases[f"forward|{name}"] = lambda encode=encode: encode(x, tables, geometry.scales, geometry.resolutions)
-        cases[f"backward|{name}"] = lambda features=features: torch.autograd.grad(
-            features, tables, grad, retain_graph=True
-        )
+        cases[f"forward|{name}"] = partial(encode, x, tables, geometry.scales, geometry.resolutions)
+        cases[f"backward|{name}"] = partial(torch.autograd.grad, features, tables, grad, retain_graph=True)
     return cases
 
 
@@ -118,10 +118,12 @@ def adam_cases(numbers: int, touched: float) -> dict[str, Callable[[], object]]:
     torch.manual_seed(0)
     fours = (torch.rand(numbers // 4, 1) < touched).expand(-1, 4).reshape(-1)
     tensors = [torch.randn(numbers), torch.randn(numbers) * fours, torch.zeros(numbers), torch.zeros(numbers)]
+    param, grad, mean, square = tensors
+    plain: Callable[..., object] = plain_adam
     arrays, rates = [tensor.numpy() for tensor in tensors], tuple(np.float32(rate) for rate in _RATES)
     return {
-        "Adam|": lambda: adam.adam_step_numba(*tensors, _RATES),
-        "Adam|vectors": lambda: plain_adam(*arrays, rates),
+        "Adam|": lambda: adam.adam_step_numba(param, grad, mean, square, _RATES),
+        "Adam|vectors": lambda: plain(*arrays, rates),
     }
 
 

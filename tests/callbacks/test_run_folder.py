@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,10 +106,13 @@ def test_a_start_that_fails_leaves_no_folder(
 def test_the_folder_appears_after_the_scene_has_been_read(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, found = TinyReader.read, []
-    monkeypatch.setattr(
-        TinyReader, "read", lambda self, split: (found.append((tmp_path / "runs").exists()), read(self, split))[1]
-    )
+    read, found = TinyReader.read, list[bool]()
+
+    def note(self: TinyReader, split: Any) -> Any:
+        found.append((tmp_path / "runs").exists())
+        return read(self, split)
+
+    monkeypatch.setattr(TinyReader, "read", note)
     main(["fit", "--config", str(config), *SHORT])
     assert found and not any(found) and (tmp_path / "runs" / "tiny" / "version_0").is_dir()
 

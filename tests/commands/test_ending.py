@@ -70,7 +70,7 @@ OPTIONS: dict[str, Callable[[int], object]] = {
     "max_samples": lambda value: OccupancySampler(max_samples=value),
     "max_samples of a step": lambda value: tiny_module(max_samples=value),
     "downscale": lambda value: BlenderReader("nowhere", downscale=value),
-    "lr": lambda value: GridAdam([torch.zeros(1)], lr=value - 1.0),
+    "lr": lambda value: GridAdam([torch.nn.Parameter(torch.zeros(1))], lr=value - 1.0),
     "max_steps": lambda value: Trainer(max_steps=value - 2, logger=False),
 }
 

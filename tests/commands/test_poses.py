@@ -4,11 +4,13 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from nerfcomp.commands.poses import poses, take_frames
@@ -20,7 +22,7 @@ from tests.exchange.textured_room import photographs
 pytest.importorskip("pycolmap", reason="needs the extra 'poses'")
 
 
-def aligned_error(found: np.ndarray, truth: np.ndarray) -> float:  # type: ignore[type-arg]
+def aligned_error(found: NDArray[Any], truth: NDArray[Any]) -> float:
     """Largest distance between places (V, 3) after the best similarity (Umeyama 1991), of the truth's spread."""
     a, b = found - found.mean(0), truth - truth.mean(0)
     u, s, v = np.linalg.svd(b.T @ a)

@@ -1,6 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from nerfcomp.evaluation.figures import Column, busiest_crop, psnr_of, write_views
@@ -8,29 +11,27 @@ from nerfcomp.evaluation.sweep import SweepPoint, plot_sweep
 from nerfcomp.rendering.metrics import psnr
 
 
-def scene() -> np.ndarray:  # type: ignore[type-arg]
+def scene() -> NDArray[np.float64]:
     truth = np.full((40, 60, 3), 0.5)
     truth[8:20:2, 30:48] = 1.0
     return truth
 
 
-def test_the_figure_says_what_it_shows_and_lies_beside_a_pdf(tmp_path: Path) -> None:
-    from matplotlib import pyplot
+def test_the_figure_says_what_it_shows_and_lies_beside_a_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
 
     truth = scene()
     worse = np.clip(truth + 0.1, 0, 1)
     titles: list[str] = []
-    original = pyplot.Axes.set_title
+    original: Any = Axes.set_title
 
     def note(self: object, label: str, **more: object) -> object:
         titles.append(label)
-        return original(self, label, **more)  # type: ignore[arg-type]
+        return original(self, label, **more)
 
-    pyplot.Axes.set_title = note  # type: ignore[assignment, method-assign]
-    try:
+    with monkeypatch.context() as patched:
+        patched.setattr(Axes, "set_title", note)
         write_views(tmp_path / "views.png", truth, [Column("field", truth), Column("decoded", worse)])
-    finally:
-        pyplot.Axes.set_title = original  # type: ignore[method-assign]
     assert titles == [
         "truth",
         "field\ninf dB",
