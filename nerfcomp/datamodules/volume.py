@@ -1,17 +1,18 @@
 """A volume as training data: random points, and slabs to measure the result on."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
+from lightning_utilities.core.apply_func import apply_to_collection
 from numpy.typing import NDArray
 
 from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.datamodules.volume_loader import BlockErrors, RandomVoxelLoader, forget_pages
 from nerfcomp.descriptions import require_between
+from nerfcomp.devices import sent
 from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.lattice import VolumeBatch, VolumeSlab
 from nerfcomp.readers import Volume, VolumeReader, value_range
@@ -161,13 +162,15 @@ class VolumeDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Errors, on which further draws depend."""
-        return {"errors": torch.from_numpy(self.errors.mean.copy())}
+        return self.errors.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the errors over, where they are those of a volume of this shape."""
-        known = state_dict["errors"].numpy()
-        if known.shape == self.errors.mean.shape and bool(np.isfinite(known).all()) and math.isfinite(known.sum()):
-            self.errors.mean[:] = known
+        self.errors.load_state_dict(state_dict)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Copy a batch to the device; the program goes on while a GPU still works on what came before."""
+        return apply_to_collection(batch, torch.Tensor, sent, device)
 
     def _slabs(self, most_voxels: int | None) -> SlabLoader:
         trainer = self.trainer

@@ -6,8 +6,9 @@ up for that, so that the expected loss is the mean over all voxels.
 """
 
 import logging
+import math
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,38 +17,65 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nerfcomp.artifacts.volume_info import VolumeInfo
+from nerfcomp.devices import sent
 from nerfcomp.geometry.lattice import VolumeBatch, lattice_positions
 
 logger = logging.getLogger(__name__)
 _BLOCKS = 32  # along the longest axis, at most
 _LEAST_EDGE = 8
 _ROTATION = 32  # steps after which a rank that cannot hold its slabs reads others
+_LOOK = 50  # steps of a GPU after which the host looks at the errors
 _START = 20  # steps before which errors are not known
 
 
 class BlockErrors:
     """Running mean squared error of every block; the same on all ranks.
 
+    It runs on where the errors are. Points are drawn in host memory, which looks at it after every step of a CPU, and
+    after every 50th of anything else, so that other steps do not wait.
+
     Args:
         shape: Voxels of the volume.
+
+    Attributes:
+        mean: (blocks,) what the host knows.
+        newest: (blocks,) float64, on the device that trains.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.edge = max(_LEAST_EDGE, -(-max(shape) // _BLOCKS))
         self.counts = tuple(-(-n // self.edge) for n in shape)
         self.mean = np.ones(int(np.prod(self.counts)))
+        self.newest = torch.ones(len(self.mean), dtype=torch.float64)
+        self.noted = 0
 
     def note(self, blocks: Tensor, squares: Tensor) -> None:
         """Take over squared errors (M,) of points of blocks (M,), of all processes."""
-        sums = torch.zeros(2, len(self.mean), dtype=torch.float64)
-        sums[0].index_add_(0, blocks.cpu(), squares.double().cpu())
-        sums[1].index_add_(0, blocks.cpu(), torch.ones(len(blocks), dtype=torch.float64))
+        self.newest = sent(self.newest, squares.device)
+        sums = self.newest.new_zeros(2, len(self.newest))
+        sums[0].index_add_(0, blocks, squares.double())
+        sums[1].index_add_(0, blocks, torch.ones_like(squares, dtype=torch.float64))
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
-        total, count = sums.numpy()
-        seen = count > 0
-        rate = np.minimum(0.5, count[seen] / 64)
-        self.mean[seen] += (total[seen] / count[seen] - self.mean[seen]) * rate
+        total, count = sums
+        rate = (count / 64).clamp(max=0.5)  # 0 where no point was
+        self.newest += (total / count.clamp(min=1) - self.newest) * rate
+        self.noted += 1
+        if squares.device.type == "cpu" or self.noted % _LOOK == 0:
+            self.mean[:] = self.newest.cpu().numpy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What further draws depend on."""
+        state = {"errors": torch.from_numpy(self.mean.copy())}
+        return (
+            state if self.newest.device.type == "cpu" else {**state, "newest": self.newest.cpu(), "noted": self.noted}
+        )
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the errors over, where they are those of a volume of this shape."""
+        mean, newest = state["errors"].double(), state.get("newest", state["errors"]).double()
+        if all(each.shape == self.mean.shape and math.isfinite(float(each.sum())) for each in (mean, newest)):
+            self.mean[:], self.newest, self.noted = mean.numpy(), newest.clone(), int(state.get("noted", 0))
 
 
 class RandomVoxelLoader:

@@ -102,6 +102,27 @@ def test_errors_follow_what_is_noted() -> None:
     assert errors.mean[2] == pytest.approx(0.25, abs=1e-6) and errors.mean[0] == 1.0
 
 
+def test_errors_are_running_means_over_the_points_of_a_block() -> None:
+    errors, generator = BlockErrors(SHAPE), np.random.default_rng(0)
+    expected = np.ones(len(errors.mean))
+    for _ in range(5):
+        blocks, squares = generator.integers(len(expected) - 1, size=90), generator.random(90)
+        errors.note(torch.from_numpy(blocks), torch.from_numpy(squares))
+        for block in set(blocks):
+            here = squares[blocks == block]
+            expected[block] += (here.mean() - expected[block]) * min(0.5, len(here) / 64)
+    np.testing.assert_allclose(errors.mean, expected, rtol=1e-12)
+    assert errors.mean[-1] == 1.0  # no point was there
+
+
+def test_what_a_gpu_knows_survives_a_checkpoint() -> None:
+    errors, gpu = BlockErrors(SHAPE), torch.full((len(BlockErrors(SHAPE).mean),), 0.5, dtype=torch.float64)
+    errors.load_state_dict({"errors": torch.ones_like(gpu), "newest": gpu, "noted": 49})
+    assert errors.mean.max() == 1.0  # what the host has not looked at
+    errors.note(torch.tensor([0]), torch.tensor([0.5]))
+    assert np.all(errors.mean == 0.5) and errors.noted == 50
+
+
 def test_slabs_of_all_ranks_are_the_volume(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", volume())
     values = np.load(tmp_path / "v.npy", mmap_mode="r")

@@ -22,6 +22,8 @@ SENDERS = (
     "modules.processes",
     "datamodules.base",
     "datamodules.loaders",
+    "datamodules.volume",
+    "datamodules.volume_loader",
 )
 DEVICE = torch.device("meta")
 
@@ -77,10 +79,10 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> NoWaiting:
     return mode
 
 
-def trainer(step: int) -> Any:
+def trainer(step: int, data: Any = None) -> Any:
     """What a step asks of Lightning's trainer."""
     profiler = SimpleNamespace(profile=lambda name: nullcontext())
-    return SimpleNamespace(world_size=1, global_rank=0, global_step=step, profiler=profiler)
+    return SimpleNamespace(world_size=1, global_rank=0, global_step=step, profiler=profiler, datamodule=data)
 
 
 def move(module: torch.nn.Module) -> None:
