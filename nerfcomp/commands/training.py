@@ -14,6 +14,8 @@ from nerfcomp.commands.ending import sentences
 from nerfcomp.process import prepare_process
 
 if TYPE_CHECKING:
+    from lightning import Callback, Trainer
+
     from nerfcomp.callbacks import RunCLI
 
 _ADVERTISED = ("💡 Tip", "TPU available: False", "GPU available: False, used: False", "HPU available: False")
@@ -31,6 +33,43 @@ def is_about_the_run(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_ADVERTISED)
 
 
+def quiet_lightning() -> None:
+    """Keep what is not about the run off the screen."""
+    warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # readers say that no view validates
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_about_the_run)
+
+
+def inner_trainer(steps: int, callbacks: "Sequence[Callback]") -> "Trainer":
+    """Make a trainer for a training inside a command: no logger, no checkpoints but those of callbacks.
+
+    Args:
+        steps: Optimizer steps.
+        callbacks: What else happens; the progress bar is one of them, if there is any.
+    """
+    from lightning import Trainer
+    from lightning.pytorch.callbacks import ProgressBar
+
+    from nerfcomp.callbacks import AtomicCheckpointIO
+
+    quiet_lightning()
+    return Trainer(
+        max_steps=steps,
+        callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        devices=1,
+    )
+
+
 def run_cli(args: Sequence[str], run: bool = True) -> "RunCLI":
     """Parse, build and, if asked to, run.
 
@@ -44,12 +83,7 @@ def run_cli(args: Sequence[str], run: bool = True) -> "RunCLI":
     from nerfcomp import callbacks, modules
     from nerfcomp.commands.configurations import with_included
 
-    warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
-    warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # readers say that no view validates
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(is_about_the_run)
+    quiet_lightning()
     return callbacks.RunCLI(
         modules.FieldModule,
         LightningDataModule,

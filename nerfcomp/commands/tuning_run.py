@@ -18,8 +18,9 @@ from lightning import Callback, LightningModule, Trainer
 from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
-from nerfcomp.callbacks import AtomicCheckpointIO, RateStage, RunProgressBar
+from nerfcomp.callbacks import RateStage, RunProgressBar
 from nerfcomp.callbacks.resume_point import ResumePoint
+from nerfcomp.commands.training import inner_trainer
 from nerfcomp.compression import RateAware
 from nerfcomp.datamodules import RayDataModule
 from nerfcomp.errors import NerfcompError
@@ -151,18 +152,7 @@ def _fit(
         hooks=[RateAware()],
     )
     module.hparams.clear()  # they hold functions, which no checkpoint should
-    trainer = Trainer(
-        max_steps=steps,
-        callbacks=list(callbacks),
-        plugins=[AtomicCheckpointIO()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=any(isinstance(callback, RunProgressBar) for callback in callbacks),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        devices=1,
-    )
+    trainer = inner_trainer(steps, callbacks)
     data = RayDataModule(reader, batch_size=_RAYS_OF_DEEP if deep else _RAYS)
     trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
     return module

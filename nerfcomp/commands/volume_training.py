@@ -11,7 +11,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from nerfcomp.artifacts.volume import VolumeArtifact
-from nerfcomp.callbacks import AtomicCheckpointIO, RateControl
+from nerfcomp.callbacks import RateControl
+from nerfcomp.commands.training import inner_trainer
 from nerfcomp.datamodules import VolumeDataModule
 from nerfcomp.errors import VolumeError
 from nerfcomp.fields import VolumeField
@@ -83,19 +84,7 @@ def train_volume(
     )
     module.hparams.clear()  # they hold functions, which no checkpoint should
     data = VolumeDataModule(KnownVolume(volume), batch_size=batch_size(volume), seed=training.seed)
-    trainer = Trainer(
-        max_steps=training.steps,
-        callbacks=[*callbacks, RateControl(training.target_bytes)],
-        plugins=[AtomicCheckpointIO()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=any("ProgressBar" in type(callback).__name__ for callback in callbacks),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=0,
-        accelerator="auto",
-        devices=1,
-    )
+    trainer = inner_trainer(training.steps, [*callbacks, RateControl(training.target_bytes)])
     trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
     return module.trained.replace(field=module.trained.field.eval())
 
