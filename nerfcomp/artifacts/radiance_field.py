@@ -96,7 +96,8 @@ class RadianceFieldArtifact(SceneArtifact):
         portion = self.sampler.portion if self.device.type == "cpu" else 0  # elsewhere a march costs less than a wait
         stop, behind = self.sampler.least_transmittance, background.to(self.device)
         place = functools.partial(self._middles, most=portion or None)
-        return render_image(self.field.shade, rays, place, behind, early_stop=stop, portion=portion)
+        most = self.sampler.portions
+        return render_image(self.field.shade, rays, place, behind, early_stop=stop, portion=portion, portions=most)
 
     def trace(self, rays: Rays, background: Tensor | None = None) -> Rendered:
         """Render some rays together with what their pixels are made of, all samples at once, without gradients.

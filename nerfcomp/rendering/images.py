@@ -4,6 +4,7 @@ Notation of this file: ``N`` rays, ``M`` samples packed ray after ray. A *shade 
 viewing directions (M, 3) and interval lengths (M,) to an object with ``alpha`` (M,) and ``rgb`` (M, 3).
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -120,6 +121,7 @@ def render_image(
     chunk: int = 2**15,
     early_stop: float = EARLY_STOP,
     portion: int = 0,
+    portions: int | None = None,
 ) -> Rendered:
     """Render many rays without gradients, evaluating the field only as far as light reaches.
 
@@ -138,6 +140,7 @@ def render_image(
         chunk: Rays marched at a time.
         early_stop: What is behind less transmittance is not evaluated; no colour changes by more than that.
         portion: Most samples of a ray that ``sampler`` places at a time, the nearest ones; 0 if it places all.
+        portions: Most portions of a ray; as many as there are when absent.
 
     Returns:
         Pixels.
@@ -145,7 +148,7 @@ def render_image(
     parts = []
     for begin in range(0, len(rays.origins), chunk):
         some = Rays(*(value[begin : begin + chunk] for value in rays))
-        parts.append(_render_portions(shade_fn, some, sampler, early_stop, portion))
+        parts.append(_render_portions(shade_fn, some, sampler, early_stop, portion, portions))
     rgb = torch.cat([part.rgb for part in parts]) if parts else rays.origins.new_zeros(0, 3)
     depth = torch.cat([part.depth for part in parts]) if parts else rays.origins.new_zeros(0)
     opacity = torch.cat([part.opacity for part in parts]) if parts else rays.origins.new_zeros(0)
@@ -170,13 +173,18 @@ def checked(rendered: Rendered) -> Rendered:
 
 
 def _render_portions(
-    shade_fn: ShadeFunction, rays: Rays, sampler: Callable[[Rays], Samples], early_stop: float, portion: int
+    shade_fn: ShadeFunction,
+    rays: Rays,
+    sampler: Callable[[Rays], Samples],
+    early_stop: float,
+    portion: int,
+    portions: int | None,
 ) -> Rendered:
     """Colour without background, depth and opacity of some rays, whose samples are placed portion by portion."""
     samples = sampler(rays)
     whole = _render_waves(shade_fn, rays, samples, early_stop, torch.ones_like(rays.origins[:, 0]))
     alive = torch.arange(len(rays.origins), device=rays.origins.device)
-    while portion:
+    for _ in (itertools.count() if portions is None else range(portions - 1)) if portion else ():
         more = (samples.offsets.diff() >= portion) & (1 - whole.opacity[alive] > early_stop)
         if not bool(more.any()):
             break

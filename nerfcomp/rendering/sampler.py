@@ -25,11 +25,13 @@ class Sampler(nn.Module):
         least_transmittance: Pictures leave out what is behind less transmittance: half a level of 8 bits.
         carried: A bitstream carries ``occupied``; otherwise it follows from the field, see `learn`.
         portion: Samples of a ray that pictures place at a time, see `render_image`; 0 for all.
+        portions: Most portions of a ray; absent where nothing limits them.
     """
 
     least_transmittance = 2.0**-9
     carried = True
     portion = 0
+    portions: int | None = None
 
     arguments: dict[str, Any]
     __call__: Callable[..., Samples]
@@ -187,6 +189,7 @@ class OccupancySampler(Sampler):
         self._starts: Tensor | None = None
         self.backend: Backend = backend
         self.portion = _PORTION if max_samples % _PORTION == 0 else 0
+        self.portions = max_samples // _PORTION
 
     @property
     def occupied(self) -> Tensor:

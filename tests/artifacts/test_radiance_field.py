@@ -76,3 +76,14 @@ def test_a_picture_ends_where_less_than_half_a_level_is_left() -> None:
     assert 1e-6 < float(difference) < 2.0**-9
     steps = math.ceil(9 * math.log(2) / (30.0 * 2 / 128))  # of 2 / 128 and more, until 2^-9 is left
     assert steps <= sum(shaded) / 200 <= steps + 8  # those in front of the wall, and half of the last wave
+
+
+def test_a_picture_takes_no_more_samples_of_a_ray_than_tracing_does() -> None:
+    trained = room()
+    trained.field.wall = 0.5  # type: ignore[assignment]
+    sampler = OccupancySampler(**{**trained.sampler.arguments, "max_samples": 32}).eval()
+    sampler.prepare(trained.field.aabb)
+    trained = trained.replace(sampler=sampler)
+    rays = trained.random_rays(50, torch.Generator().manual_seed(0))
+    assert int(sampler(rays).offsets.diff().min()) == 32
+    torch.testing.assert_close(trained.render(rays).opacity, trained.trace(rays).opacity, rtol=0, atol=1e-4)
