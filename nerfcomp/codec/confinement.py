@@ -14,6 +14,8 @@ import sys
 _NO_NEW_PRIVILEGES, _DUMPABLE, _SECCOMP, _FILTER = 38, 4, 22, 2  # prctl(2)
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1  # seccomp(2): EPERM
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06  # of the packet filter
+_CREATE_RULES, _OBEY_RULES = 444, 446  # landlock(7), the same numbers on all machines
+_FILES, _PORTS, _SCOPES = ((1, 13), (2, 14), (3, 15), (5, 16)), (4, 2), (6, 2)  # (since which version, bits known)
 _CALLS = {  # by machine: its audit number, then what stays allowed
     "x86_64": (
         0xC000003E,
@@ -39,7 +41,8 @@ def confine(keep: tuple[int, ...] = (0, 1, 2)) -> list[str]:
         keep: Open files that stay open.
 
     Returns:
-        What has been given up: ``files``, ``memory`` (of other processes, and this one's for them), ``calls``.
+        What has been given up: ``files``, ``memory`` (of other processes, and this one's for them), ``paths`` (every
+        file by name, ports and signals, where the kernel knows them), ``calls``.
     """
     held: list[str] = []
     edges = sorted({-1, *keep, 2**16})
@@ -52,9 +55,29 @@ def confine(keep: tuple[int, ...] = (0, 1, 2)) -> list[str]:
     library = ctypes.CDLL(None, use_errno=True)
     if library.prctl(_DUMPABLE, 0, 0, 0, 0) == 0:
         held.append("memory")
-    if library.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0 and _refuse_calls(library):
-        held.append("calls")
+    if library.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0:
+        if _refuse_paths(library):
+            held.append("paths")
+        if _refuse_calls(library):
+            held.append("calls")
     return held
+
+
+def _refuse_paths(library: ctypes.CDLL) -> bool:
+    """Let the kernel refuse every path, and what else its version of Landlock can refuse: no rule allows any."""
+    version = int(library.syscall(_CREATE_RULES, None, ctypes.c_size_t(0), 1))
+    if version < 1:
+        return False
+    files = max(bits for since, bits in _FILES if since <= version)
+    others = [bits if version >= since else 0 for since, bits in (_PORTS, _SCOPES)]
+    known = 8 * (1 + (version >= 4) + (version >= 6))  # bytes of the structure
+    rules = struct.pack("@QQQ", *(2**bits - 1 for bits in (files, *others)))[:known]
+    made = int(library.syscall(_CREATE_RULES, rules, ctypes.c_size_t(len(rules)), 0))
+    if made < 0:
+        return False
+    refused = library.syscall(_OBEY_RULES, made, 0) == 0
+    os.close(made)
+    return bool(refused)
 
 
 def _refuse_calls(library: ctypes.CDLL) -> bool:

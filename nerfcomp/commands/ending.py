@@ -1,8 +1,10 @@
 """How programs end: what a user can mend in a sentence, a bug with its traceback, a signal with its status."""
 
 import linecache
+import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +24,9 @@ def sentences() -> Iterator[None]:
     Raises:
         SystemExit: With a sentence for what a user can mend, status 130 after Ctrl-C, 143 after SIGTERM.
     """
-    before = signal.getsignal(signal.SIGTERM)
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _raised_where_nothing_can_be
     try:
         yield
     except KeyboardInterrupt:
@@ -40,6 +43,7 @@ def sentences() -> Iterator[None]:
         sys.exit(f"Error: {said(error)}")
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
 
 
 def is_sentence(error: Exception) -> bool:
@@ -66,3 +70,13 @@ def _stopped() -> NoReturn:
 def _terminate(number: int, frame: object) -> NoReturn:
     """End as if interrupted, so that temporary files are removed."""
     raise SystemExit(128 + number)
+
+
+def _raised_where_nothing_can_be(ignored: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again that came in a ``__del__`` or a callback of C, where Python drops what is raised."""
+    number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(ignored.exc_type)
+    if number is None:
+        return sys.__unraisablehook__(ignored)
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()

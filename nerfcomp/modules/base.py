@@ -127,6 +127,8 @@ class FieldModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer over everything trainable, with the schedule stepped per optimizer step."""
         optimizer = self.make_optimizer()
+        if not all(group["lr"] > 0 for group in optimizer.param_groups):
+            raise SettingsError("The learning rate is 0: nothing would be trained; give a positive lr.")
         if self.scheduler is None:
             return optimizer
         total = self.trainer.estimated_stepping_batches

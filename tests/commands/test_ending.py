@@ -4,6 +4,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ OPTIONS: dict[str, Callable[[int], object]] = {
     "max_samples": lambda value: OccupancySampler(max_samples=value),
     "max_samples of a step": lambda value: tiny_module(max_samples=value),
     "downscale": lambda value: BlenderReader("nowhere", downscale=value),
-    "lr": lambda value: GridAdam([torch.nn.Parameter(torch.zeros(1))], lr=value - 1.0),
+    "lr": lambda value: tiny_module(optimizer=partial(GridAdam, lr=float(value))).configure_optimizers(),
     "max_steps": lambda value: Trainer(max_steps=value - 2, logger=False),
 }
 
@@ -103,6 +104,27 @@ def test_signals_have_their_status() -> None:
     with pytest.raises(SystemExit) as ended, sentences():
         raise SIGTERMException
     assert ended.value.code == 143
+
+
+class _SignalledWhileDying:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_not_lost_where_python_drops_what_is_raised(number: int, status: int) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended, sentences():
+            _SignalledWhileDying(number)
+            for _ in range(500):
+                time.sleep(0.01)
+        assert ended.value.code == status
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_that_the_trainer_has_seen_has_its_status(make_interrupted: Trainer) -> None:
