@@ -16,6 +16,7 @@ runs/benchmarks/faults_<seed>.json.
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import logging
 import os
@@ -34,10 +35,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")  # outlives a fork
-from nerfcomp.process import prepare_process
+from nerfcomp.process import prepare_process, show_messages
 
 prepare_process()  # before torch is loaded
 import torch
+from tqdm import tqdm
 
 from benchmarks.fault_commands import Command, prepare, same
 from nerfcomp.codec import read_container
@@ -45,7 +47,7 @@ from nerfcomp.commands import program, train_program
 from nerfcomp.commands.ending import sentences
 from nerfcomp.errors import NerfcompError
 
-log = logging.getLogger("faults")
+log = logging.getLogger("nerfcomp.faults")
 FAULTS = {"KILL": (-9,), "INT": (0, 130), "TERM": (143, -15, 0), "full": (0, 1)}
 LONGEST = 120.0
 _VARIES = re.compile(r"tfevents|config_\d+\.yaml$")  # a resumed run may write its own settings beside the first ones
@@ -75,6 +77,7 @@ def start(command: Command, folder: Path, most: int | None = None) -> int | None
         with open(folder.with_suffix(".log"), "ab", buffering=0) as sink:
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)
+        faulthandler.dump_traceback_later(0.9 * LONGEST)
         if most is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
@@ -218,6 +221,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # a thread that a fork might stop while it holds a lock
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
         root, begin = Path(name), time.monotonic()
@@ -273,5 +277,5 @@ def undisturbed(name: str, command: Command, root: Path) -> Undisturbed:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     main()

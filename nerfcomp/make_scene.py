@@ -3,9 +3,7 @@
 ``python -m nerfcomp.readers`` does the same: Python has loaded torch by its first line, which starts this instead.
 """
 
-import logging
-
-from nerfcomp.process import prepare_process
+from nerfcomp.process import prepare_process, show_messages
 
 
 def run() -> None:
@@ -13,7 +11,7 @@ def run() -> None:
     prepare_process()  # before torch is loaded
     from nerfcomp.readers.__main__ import main
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     main()
 
 

@@ -1,6 +1,7 @@
-"""What a program tells OpenMP and the C library before torch is loaded; importing nerfcomp tells them nothing."""
+"""What a program tells OpenMP, the C library and loggers as it starts; importing nerfcomp tells them nothing."""
 
 import ctypes
+import logging
 import os
 import sys
 
@@ -35,3 +36,14 @@ def keep_large_blocks() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)) and bool(mallopt(_TRIM_THRESHOLD, 16 * _LARGEST_KEPT))
+
+
+def show_messages(handler: logging.Handler | None = None) -> None:
+    """Show what this package says while it works, and warnings of all others.
+
+    Args:
+        handler: Where to; the standard error stream unless given.
+    """
+    logging.basicConfig(format="%(message)s", handlers=[handler or logging.StreamHandler()])
+    for name in ("nerfcomp", "compress"):
+        logging.getLogger(name).setLevel(logging.INFO)

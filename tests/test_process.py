@@ -66,3 +66,15 @@ def test_programs_prepare_their_process() -> None:
 def test_what_the_user_says_wins() -> None:
     statement = "from nerfcomp.process import prepare_process; os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'; "
     assert "'OMP_WAIT_POLICY': 'ACTIVE'" in told(statement + "prepare_process()")
+
+
+def test_programs_show_what_this_package_says_and_no_chatter_of_libraries() -> None:
+    said = python(
+        "import logging, sys\n"
+        "from nerfcomp.process import show_messages\n"
+        "show_messages(logging.StreamHandler(sys.stdout))\n"
+        "for name in ('nerfcomp.files', 'compress', 'fontTools.subset', 'root'):\n"
+        "    logging.getLogger(name).info(name)\n"
+        "logging.getLogger('PIL').warning('PIL')\n"
+    )
+    assert said.split() == ["nerfcomp.files", "compress", "PIL"]

@@ -14,7 +14,7 @@ from nerfcomp.commands.ending import sentences
 from nerfcomp.commands.table import COMMANDS, FORMER_NAMES, FORMER_OPTIONS, SECTIONS
 from nerfcomp.devices import use_device
 from nerfcomp.errors import NerfcompError
-from nerfcomp.process import prepare_process
+from nerfcomp.process import prepare_process, show_messages
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -40,7 +40,7 @@ class Terminal(logging.StreamHandler[TextIO]):
 def run() -> None:
     """Run the command line of this process; what a user can mend ends in a sentence."""
     prepare_process()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Terminal(sys.stdout)])
+    show_messages(Terminal(sys.stdout))
     with sentences():
         main()
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nerfcomp.commands.ending import sentences
-from nerfcomp.process import prepare_process
+from nerfcomp.process import prepare_process, show_messages
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -34,7 +34,9 @@ def is_about_the_run(record: logging.LogRecord) -> bool:
 
 
 def quiet_lightning() -> None:
-    """Keep what is not about the run off the screen."""
+    """Keep what is not about the run off the screen, and let Lightning say the rest once."""
+    if logging.root.handlers:
+        logging.getLogger("lightning").handlers.clear()
     warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module` and is already saved.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
@@ -102,7 +104,7 @@ def run_program(args: Sequence[str]) -> None:
     load_classes()  # numpy asks how small numbers can be when it is loaded
     import torch
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_messages()
     torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
     with sentences():
         run_cli(args)

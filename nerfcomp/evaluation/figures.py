@@ -1,5 +1,6 @@
 """Figures for papers: a PDF beside every PNG, and views beside their truth with labels, crops and differences."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,8 +47,10 @@ def save_figure(figure: Any, path: Path) -> None:
         path: A PNG.
     """
     for target in (path, path.with_suffix(".pdf")):
+        drawn = io.BytesIO()  # a disk that is full while matplotlib writes a PDF ends in an error of matplotlib's own
+        figure.savefig(drawn, format=target.suffix[1:])
         with atomic_write(target) as temporary:
-            figure.savefig(temporary)
+            temporary.write_bytes(drawn.getvalue())
     new_pyplot().close(figure)
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from nerfcomp.evaluation.figures import Column, busiest_crop, psnr_of, write_views
+from nerfcomp.evaluation.figures import Column, busiest_crop, new_pyplot, psnr_of, save_figure, write_views
 from nerfcomp.evaluation.sweep import SweepPoint, plot_sweep
 from nerfcomp.rendering.metrics import psnr
 
@@ -62,3 +64,17 @@ def test_every_curve_is_a_pdf_too(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.pdf", "sweep.png"]
     text = (tmp_path / "sweep.pdf").read_bytes()
     assert text[:5] == b"%PDF-" and b"/Type3" not in text  # letters stay letters
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize("suffix", [".png", ".pdf"])
+def test_a_full_disk_is_said_as_such(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def full(path: Path) -> Iterator[Path]:
+        yield Path("/dev/full") if path.suffix == suffix else path
+
+    monkeypatch.setattr("nerfcomp.evaluation.figures.atomic_write", full)
+    figure = new_pyplot().figure()
+    figure.text(0, 0, "text in a font")
+    with pytest.raises(OSError, match="No space left"):
+        save_figure(figure, tmp_path / "figure.png")

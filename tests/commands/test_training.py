@@ -1,0 +1,19 @@
+"""What trainings say."""
+
+import io
+import logging
+
+import pytest
+
+from nerfcomp.commands.training import quiet_lightning
+
+
+def test_lightning_says_what_is_about_the_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    for name in ("", "lightning"):  # a program shows what reaches the root; Lightning has a handler of its own
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [logging.StreamHandler(said)])
+    quiet_lightning()
+    speaker = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    speaker.info("GPU available: False, used: False")
+    speaker.info("`Trainer.fit` stopped: `max_steps=10` reached.")
+    assert said.getvalue() == "`Trainer.fit` stopped: `max_steps=10` reached.\n"
