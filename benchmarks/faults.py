@@ -28,6 +28,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections import Counter
@@ -78,6 +79,7 @@ def start(command: Command, folder: Path, most: int | None = None) -> int | None
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)
         faulthandler.dump_traceback_later(0.9 * LONGEST)
+        tqdm.set_lock(threading.RLock())  # its own is shared with forks, and one that is killed may hold it
         if most is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

@@ -76,7 +76,8 @@ def _raised_where_nothing_can_be(ignored: "sys.UnraisableHookArgs") -> None:
     """Send a signal again that came in a ``__del__`` or a callback of C, where Python drops what is raised."""
     number = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}.get(ignored.exc_type)
     if number is None:
-        return sys.__unraisablehook__(ignored)
+        sys.__unraisablehook__(ignored)
+        return
     again = threading.Timer(0.05, os.kill, (os.getpid(), number))
     again.daemon = True
     again.start()

@@ -13,6 +13,8 @@ def test_lightning_says_what_is_about_the_run_once(monkeypatch: pytest.MonkeyPat
     for name in ("", "lightning"):  # a program shows what reaches the root; Lightning has a handler of its own
         monkeypatch.setattr(logging.getLogger(name), "handlers", [logging.StreamHandler(said)])
     quiet_lightning()
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "handlers", [])  # as when the root has one first
+    monkeypatch.setattr(logging.getLogger("lightning.pytorch"), "propagate", True)
     speaker = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     speaker.info("GPU available: False, used: False")
     speaker.info("`Trainer.fit` stopped: `max_steps=10` reached.")
