@@ -146,6 +146,14 @@ class Artifact(ABC):
         """The same pictures from the fastest form of the network, which is not the one to encode."""
         return self.without_hooks()
 
+    def to_scene(self) -> "SceneArtifact":
+        """What cameras see of the model.
+
+        Raises:
+            CheckpointError: Nothing.
+        """
+        raise CheckpointError(f"Cameras see nothing of a {self.kind}.")
+
     def field_as(self, cls: type[F], purpose: str) -> F:
         """The network, which must be of one class.
 
@@ -212,6 +220,10 @@ class SceneArtifact(Artifact):
     pixels_are_rays: ClassVar[bool] = True
 
     scene: SceneInfo
+
+    def to_scene(self) -> "SceneArtifact":
+        """The model itself."""
+        return self
 
     @abstractmethod
     def draw(self, camera: Camera, background: Tensor | None = None) -> Rendered:

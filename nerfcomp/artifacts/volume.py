@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfcomp.artifacts.artifact import Artifact, checked_qp
+from nerfcomp.artifacts.artifact import Artifact, SceneArtifact, checked_qp
+from nerfcomp.artifacts.shown_volume import shown_volume
 from nerfcomp.artifacts.volume_info import Axes, VolumeInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
 from nerfcomp.descriptions import Description
@@ -88,6 +89,10 @@ class VolumeArtifact(Artifact):
         index = torch.rand(points, 3, generator=generator) * (torch.tensor(self.info.shape) - 1)
         out: Tensor = self.field(lattice_positions(index, self.info.shape).to(self.device))
         return out
+
+    def to_scene(self) -> SceneArtifact:
+        """The decoded volume as a cloud."""
+        return shown_volume(self.info, self.values)
 
     def slabs(self, axes: Axes | None = None) -> Iterator[NDArray[Any]]:
         """Decode a lattice slab by slab, along x; memory for one slab at a time.

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from nerfcomp.artifacts.artifact import SceneArtifact
-from nerfcomp.artifacts.reading import read_scene_artifact
+from nerfcomp.artifacts.reading import read_shown_artifact
 from nerfcomp.callbacks.media import Map, Picture, mean_depth, write_mp4
 from nerfcomp.callbacks.shards import Frame, FrameStore, discard
 from nerfcomp.callbacks.video import Film
@@ -67,7 +67,7 @@ def render(
         force: Overwrite a film.
     """
     film = checked_output(out, depth, opacity, force)
-    trained = read_scene_artifact(input, trust).for_drawing()
+    trained = read_shown_artifact(input, trust)
     shown = chosen_views(trained, path, views, n_frames)
     camera = scaled(shown.camera, scale) if size is None else resized(shown.camera, *size)
     color = checked_color(background)

@@ -5,7 +5,7 @@ import webbrowser
 from contextlib import ExitStack
 from pathlib import Path
 
-from nerfcomp.artifacts.reading import read_scene_artifact
+from nerfcomp.artifacts.reading import read_shown_artifact
 from nerfcomp.artifacts.runs import find_checkpoint
 from nerfcomp.errors import NerfcompError
 from nerfcomp.viewer import Shown, Viewer, ViewerServer
@@ -56,4 +56,4 @@ def view(
 def _shown(path: Path, trust: bool) -> Shown:
     """Read a model for looking at."""
     file = find_checkpoint(path)
-    return Shown(path.name, read_scene_artifact(file, trust).for_drawing(), file.stat().st_size)
+    return Shown(path.name, read_shown_artifact(file, trust), file.stat().st_size)

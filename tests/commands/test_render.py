@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from nerfcomp.artifacts.kinds import of_scene
+from nerfcomp.artifacts.nfc import encode_artifact, uniform_allocation, write_nfc
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.commands import render
 from nerfcomp.commands.program import main
 from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.cameras import select_views
+from tests.artifacts.test_volume import trained as trained_volume
 from tests.teacher import write_teacher
 
 
@@ -40,6 +42,16 @@ def test_stills_are_what_the_model_draws(file: Path, tmp_path: Path) -> None:
     assert (depth > 0).any() and not depth[seen < 0.49].any()
     assert np.abs(distance - wanted)[seen > 0.51].max() < 0.01
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]  # frames are gone
+
+
+def test_volumes_are_drawn_as_clouds(tmp_path: Path) -> None:
+    volume = trained_volume()
+    write_nfc(encode_artifact(volume, uniform_allocation(volume, -24)), tmp_path / "volume.nfc")
+    main(["render", str(tmp_path / "volume.nfc"), "--out", str(tmp_path / "out"), "--views=[0,5]", "--size=[24,16]"])
+    drawn = [iio.imread(tmp_path / "out" / f"000{view}.png") for view in (0, 1)]
+    assert all(picture.shape == (16, 24, 3) for picture in drawn)
+    assert drawn[0][8, 12].min() < 255 and drawn[0][0, 0].min() == 255
+    assert (drawn[0] != drawn[1]).any()
 
 
 def test_a_written_path_draws_the_same_again(file: Path, tmp_path: Path) -> None:
