@@ -18,6 +18,7 @@ _FINEST = 160  # voxels along an axis
 _VIEWS, _SIZE, _FOCAL = 12, 512, 700.0
 _DISTANCE = 5.0
 _MOST_CELLS = 64
+_VOXELS_PER_STEP = 1.5
 
 
 def shown_volume(info: VolumeInfo, decode: Callable[[Axes], NDArray[np.generic]]) -> RadianceFieldArtifact:
@@ -31,7 +32,7 @@ def shown_volume(info: VolumeInfo, decode: Callable[[Axes], NDArray[np.generic]]
     values = torch.from_numpy(info.normalised(decode(info.axes(resolution=shape))))
     field = LatticeCloud(values, physical_extent(info), heat_colors())
     cells = max(4, min(_MOST_CELLS, max(shape) // 4 * 4))
-    steps = max(32, round(math.sqrt(3.0) * max(shape)))
+    steps = max(32, round(math.sqrt(3.0) * max(shape) / _VOXELS_PER_STEP))
     sampler = OccupancySampler(resolution=cells, cascades=1, n_steps=steps)
     sampler.prepare(field.aabb)
     sampler.set_occupied(field.occupancy(cells))

@@ -38,7 +38,8 @@ class LatticeCloud(RadianceField):
         size = torch.tensor(extent)
         steps = 2.0 * size / (torch.tensor(values.shape) - 1).clamp(min=1)
         slopes = [_slopes(values, axis, float(step)) for axis, step in enumerate(steps)]
-        self.register_buffer("lattice", torch.stack([values, *slopes])[None])
+        lattice = torch.stack([values, *slopes])[None]
+        self.register_buffer("lattice", lattice.contiguous(memory_format=torch.channels_last_3d))  # one look-up of four
         self.register_buffer("extent", size.clamp(min=1e-3))
         self.register_buffer("colors", colors)
         self.empty = _most_frequent(values)
