@@ -1,15 +1,17 @@
-"""Milliseconds for one picture of a student, in torch and in onnxruntime.
+"""Milliseconds for one picture of a student, in torch and in onnxruntime, and PSNR of what the latter draws.
 
 python benchmarks/student.py                                # MobileR2L's size with random weights, 800x800
 python benchmarks/student.py --ckpt runs/.../last.ckpt --size 400
+python benchmarks/student.py --ckpt CKPT --trained INT8_CKPT --root LEGO --only onnxruntime
 """
 
 import argparse
 import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -20,16 +22,19 @@ prepare_process()  # before torch is loaded
 import torch
 
 from benchmarks.common import measure, report
+from nerfcomp.artifacts.convention import as_trained
 from nerfcomp.artifacts.integers import calibrated, to_integers
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import FakeQuantization
-from nerfcomp.exchange.onnx_export import export_onnx, open_session, some_poses
+from nerfcomp.exchange.onnx_export import Precision, export_onnx, open_session, some_poses
 from nerfcomp.fields import LightField
 from nerfcomp.geometry.cameras import select_views
 from nerfcomp.geometry.paths import spherical_path
+from nerfcomp.readers import BlenderReader, Scene
+from nerfcomp.rendering.metrics import psnr
 
 
 def random_student() -> LightFieldArtifact:
@@ -70,18 +75,38 @@ def integer_case(integers: LightFieldArtifact) -> dict[str, Callable[[], object]
     return {"our integers": draw}
 
 
-def onnx_cases(
-    trained: LightFieldArtifact, integers: LightFieldArtifact, folder: Path, threads: int
-) -> dict[str, Callable[[], object]]:
-    """Drawing the home view with onnxruntime, from pose to picture."""
-    cases: dict[str, Callable[[], object]] = {}
-    pose = some_poses(trained, 1)[0]
-    for precision in ("fp32", "bf16", "int8"):
-        path = folder / f"{precision}.onnx"
-        export_onnx(integers if precision == "int8" else trained, path, precision)
-        session = open_session(path, threads)
-        cases[f"onnxruntime {precision}"] = lambda session=session: session.run(None, {"c2w": pose})  # type: ignore
-    return cases
+def onnx_sessions(
+    trained: LightFieldArtifact, integers: Mapping[str, LightFieldArtifact], folder: Path, threads: int
+) -> dict[str, Any]:
+    """Sessions of onnxruntime that draw from pose to picture, by the name of their case."""
+    made = {"fp32": trained, "bf16": trained, **integers}
+    sessions = {}
+    for name, model in made.items():
+        path = folder / f"{name}.onnx"
+        export_onnx(model, path, "int8" if name in integers else cast(Precision, name))
+        sessions[f"onnxruntime {name}"] = open_session(path, threads)
+    return sessions
+
+
+def mean_psnr(session: Any, views: Scene) -> float:
+    """PSNR of what a session draws of some views, each over white, averaged over views."""
+    errors = []
+    for pose, image in zip(views.camera.c2w, views.images):
+        (rgb,) = session.run(None, {"c2w": pose[None].numpy()})
+        rgba = image.float() / 255
+        truth = torch.lerp(torch.ones(3), rgba[..., :3], rgba[..., 3:])
+        errors.append(float(psnr(torch.from_numpy(rgb[0]).permute(1, 2, 0).clamp(0, 1), truth)))
+    return sum(errors) / len(errors)
+
+
+class Row(NamedTuple):
+    """Milliseconds of one case, see `Timing`, and PSNR on the test views where it was asked for."""
+
+    name: str
+    median: float
+    fastest: float
+    cpu: float
+    psnr: float | None
 
 
 def main() -> None:
@@ -93,6 +118,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--bits", type=int, default=8, help="of a weight, where integers are multiplied")
     parser.add_argument("--only", default="", help="time the cases with this in their name")
+    parser.add_argument("--trained", type=Path, help="the same student trained for integers, beside it calibrated")
+    parser.add_argument("--root", type=Path, help="folder of a Blender scene: PSNR on its test views, in onnxruntime")
+    parser.add_argument("--downscale", type=int, default=2, help="of these views, to the student's size")
     parser.add_argument("--compile", action="store_true", help="also time torch.compile, which takes a minute to begin")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -102,17 +130,28 @@ def main() -> None:
     if options.size:
         trained = trained.replace(scene=trained.scene.scaled(options.size / trained.scene.height))
     scene, integers = trained.scene, to_integers(calibrated(trained, [FakeQuantization(bits=options.bits)], 1))
+    models = {"int8": integers}
+    if options.trained is not None:
+        learned = of_kind(read_artifact(options.trained), LightFieldArtifact, "This measures")
+        models["int8 trained"] = to_integers(learned.replace(scene=scene))
     with tempfile.TemporaryDirectory() as folder:
         cases = torch_cases(trained, False) | (torch_cases(trained, True) if options.compile else {})
-        cases |= integer_case(integers) | onnx_cases(trained, integers, Path(folder), options.threads)
+        sessions = onnx_sessions(trained, models, Path(folder), options.threads)
+        pose = {"c2w": some_poses(trained, 1)[0]}
+        drawing = {name: lambda session=session: session.run(None, pose) for name, session in sessions.items()}
+        cases |= integer_case(integers) | drawing
         wanted = {name: case for name, case in cases.items() if options.only in name}
         timings = measure(wanted, options.repeats, warm_up=1)
+        quality = {}
+        if options.root is not None:
+            views = as_trained(BlenderReader(options.root, downscale=options.downscale).read("test"), scene)
+            quality = {name: mean_psnr(sessions[name], views) for name in wanted if name in sessions}
     settings = {
         "size": f"{scene.height}x{scene.width}",
         "parameters": sum(parameter.numel() for parameter in trained.field.parameters()),
         "macs": trained.multiplications().dense,
     }
-    report("student", settings, list(timings.values()))
+    report("student", settings, [Row(*timing, quality.get(name)) for name, timing in timings.items()])
 
 
 if __name__ == "__main__":
