@@ -4,7 +4,7 @@ python benchmarks/provoke.py                                            # all sc
 python benchmarks/provoke.py --scenes dark_stand --configs ngp/lego_fast --steps 600 --size 100
 
 A run may end more than 1 dB below the best seed of its scene and configuration only if something is wrong. Tables,
-learning rates, losses and schedules are those of the configuration; batches are a quarter of it, and what it counts in
+learning rates, losses and schedules are those of the configuration; batches are a quarter of it (``--share``), and what it counts in
 steps is scaled with ``--steps``, of which a vanilla NeRF, which learns more slowly, takes three times as many. Every
 run that is through is kept in ``runs/benchmarks/provoke_runs.json`` under a digest of all that it depends on, so that a
 benchmark that was stopped goes on and other settings begin anew.
@@ -39,7 +39,6 @@ from nerfcomp.readers import ProceduralReader, Scene, Split
 from nerfcomp.readers.arrangements import Arrangement
 
 CONFIGS = ("default", "ngp/lego_fast", "ngp/lego", "ngp/fern", "nerf/lego")
-_SHARE = 4  # of a configuration's batch that one step of this benchmark takes
 _LONGER = {"nerf/lego": 3}  # times as many steps as the others
 _NARROW = ["field.init_args.width=64", "field.init_args.depth=4", "sampler.init_args.resolution=32"]
 _ONLY = {"ngp/fern": ("dark_stand", "dark_photo"), "nerf/lego": ("dark_stand", "dark_photo")}  # where settings apply
@@ -65,19 +64,20 @@ SCENES = {
 
 
 class Case(NamedTuple):
-    """One training run."""
+    """One training run, whose steps take one of ``share`` parts of the configuration's batch."""
 
     scene: str
     config: str
     seed: int
     steps: int
     size: int
+    share: int = 4
 
     @property
     def key(self) -> str:
         """Digest of all that the run depends on, besides the program."""
         config = merged(ROOT / "configs" / f"{self.config}.yaml")
-        return hashlib.sha256(repr((self, SCENES[self.scene], config, _SHARE)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((self, SCENES[self.scene], config)).encode()).hexdigest()[:16]
 
 
 class Row(NamedTuple):
@@ -110,8 +110,8 @@ def arguments_of(case: Case) -> list[str]:
     sampler = {"coarse_until": coarse, "warmup_steps": max(16, case.steps // 5), "seed": case.seed}
     return [
         *("--config", str(path), f"--seed_everything={case.seed}"),
-        *(f"--data.init_args.batch_size={data['batch_size'] // _SHARE}", f"--data.init_args.seed={case.seed}"),
-        f"--model.init_args.max_samples={model['max_samples'] // _SHARE}",
+        *(f"--data.init_args.batch_size={data['batch_size'] // case.share}", f"--data.init_args.seed={case.seed}"),
+        f"--model.init_args.max_samples={model['max_samples'] // case.share}",
         *(f"--model.init_args.{march}.init_args.{name}={value}" for name, value in sampler.items()),
         *(f"--model.init_args.{setting}" for setting in _NARROW if case.config.startswith("nerf/")),
     ]
@@ -168,7 +168,7 @@ def cases_of(options: argparse.Namespace) -> Iterator[Case]:
         for config in options.configs:
             for scene in options.scenes:
                 if scene in _ONLY.get(config, SCENES):
-                    yield Case(scene, config, seed, _LONGER.get(config, 1) * options.steps, options.size)
+                    yield Case(scene, config, seed, _LONGER.get(config, 1) * options.steps, options.size, options.share)
 
 
 def measure_all(cases: list[Case], kept: Path) -> dict[str, float]:
@@ -204,13 +204,15 @@ def main(args: list[str] | None = None) -> list[Row]:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--size", type=int, default=64, help="rows and columns of every view")
+    parser.add_argument("--share", type=int, default=4, help="parts of a configuration's batch; a step takes one")
     options = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     cases = list(cases_of(options))
     rows = rows_of(cases, measure_all(cases, FOLDER / "provoke_runs.json"))
-    report("provoke", {"steps": options.steps, "size": options.size, "seeds": options.seeds}, rows)
+    settings = {key: getattr(options, key) for key in ("steps", "size", "seeds", "share")}
+    report("provoke", settings, rows)
     write_csv(FOLDER / "provoke.csv", rows)
     return rows
 

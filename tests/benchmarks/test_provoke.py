@@ -37,7 +37,7 @@ def test_best_and_worst_of_all_seeds(asked: list[Case], tmp_path: Path) -> None:
     assert len((tmp_path / "runs/benchmarks/provoke.csv").read_text().splitlines()) == 3
 
 
-def test_runs_are_kept_for_the_same_settings_only(asked: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_kept_for_the_same_settings_only(asked: list[Case]) -> None:
     main([*FEW, "--steps", "3"])
     assert len(asked) == 4
     assert main([*FEW, "--steps", "3"])[0].worst == 20.0 and len(asked) == 4
@@ -45,8 +45,7 @@ def test_runs_are_kept_for_the_same_settings_only(asked: list[Case], monkeypatch
     assert len(asked) == 8
     main([*FEW, "--steps", "3", "--seeds", "0", "1", "2"])
     assert [case.seed for case in asked[8:]] == [2, 2]
-    monkeypatch.setattr(provoke, "_SHARE", 2)
-    main([*FEW, "--steps", "3"])
+    main([*FEW, "--steps", "3", "--share", "2"])
     assert len(asked) == 14
 
 
