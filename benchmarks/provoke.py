@@ -4,10 +4,10 @@ python benchmarks/provoke.py                                            # all sc
 python benchmarks/provoke.py --scenes dark_stand --configs ngp/lego_fast --steps 600 --size 100
 
 A run may end more than 1 dB below the best seed of its scene and configuration only if something is wrong. Tables,
-learning rates, losses and schedules are those of the configuration; batches are a quarter of it (``--share``), and what it counts in
-steps is scaled with ``--steps``, of which a vanilla NeRF, which learns more slowly, takes three times as many. Every
-run that is through is kept in ``runs/benchmarks/provoke_runs.json`` under a digest of all that it depends on, so that a
-benchmark that was stopped goes on and other settings begin anew.
+learning rates, losses and schedules are those of the configuration; a step takes a quarter of its batch (``--share``).
+What it counts in steps is scaled with ``--steps``, of which a vanilla NeRF, which learns more slowly, takes three times
+as many. Every run that is through is kept in ``runs/benchmarks/provoke_runs.json`` under a digest of all that it
+depends on, so that a benchmark that was stopped goes on and other settings begin anew.
 """
 
 import argparse

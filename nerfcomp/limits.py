@@ -8,6 +8,7 @@ from nerfcomp.errors import ContainerError
 
 MOST_ELEMENTS = 2**26  # 256 MiB as float32; what a file of a few kilobytes could say of itself
 MOST_VOXELS = 2**27  # of a volume whose coefficients are in memory at once, beside other tensors
+LONGEST_AXIS = 2**24  # voxels of a volume along one axis, whose coordinates are in memory at once
 _LONGEST_LIST, _LONGEST_TEXT, _DEEPEST = 4096, 1024, 4
 _LARGEST_INTEGER = 2**63
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nerfcomp.limits import LONGEST_AXIS
+
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
 _LONGEST_NAME = 200
 Axes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -47,6 +49,8 @@ class VolumeInfo(NamedTuple):
         low, high = (float(value[key]) for key in ("low", "high"))
         if min(shape) < 1:
             raise ValueError(f"a volume of shape {shape} is impossible: it has at least one voxel along each axis")
+        if max(shape) > LONGEST_AXIS:
+            raise ValueError(f"a volume of shape {shape}; at most {LONGEST_AXIS:,} voxels along an axis are allowed")
         if dtype not in DTYPES:
             raise ValueError(f"values of type {str(dtype)[:40]!r}; allowed are {', '.join(DTYPES)}")
         if not (math.isfinite(low) and math.isfinite(high) and low <= high and math.isfinite(high - low)):

@@ -11,6 +11,7 @@ import psutil
 from numpy.typing import DTypeLike, NDArray
 
 from nerfcomp.errors import MissingExtraError, VolumeError
+from nerfcomp.limits import LONGEST_AXIS
 from nerfcomp.readers.volume import Volume, value_range
 
 Triple = tuple[float, float, float]
@@ -60,7 +61,7 @@ def checked_shape(shape: Sequence[int], source: Path | str) -> tuple[int, int, i
     """The three sizes, after axes of length 1 beyond three are dropped.
 
     Raises:
-        VolumeError: There are not three axes of two voxels or more.
+        VolumeError: There are not three axes of two voxels or more, or one is too long.
     """
     sizes = [int(size) for size in shape]
     while len(sizes) > 3 and 1 in sizes:
@@ -70,6 +71,8 @@ def checked_shape(shape: Sequence[int], source: Path | str) -> tuple[int, int, i
         said = said or "no axes"
         hint = "Cut one scalar volume out first" if len(sizes) > 3 else "Images and profiles are not volumes"
         raise VolumeError(f"{source} has {said}; a volume needs three axes of at least 2 voxels. {hint}.")
+    if max(sizes) > LONGEST_AXIS:
+        raise VolumeError(f"{source} has {max(sizes):,} voxels along an axis; at most {LONGEST_AXIS:,} are allowed.")
     return sizes[0], sizes[1], sizes[2]
 
 
