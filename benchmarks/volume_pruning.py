@@ -4,7 +4,7 @@
 
 The network is `LatentGridVolume` as it stands. All methods share points, steps, optimizer and schedule; those that prune
 learn it for two thirds of the steps, drop, and fine-tune. A file of no pruning at the QP of ``compress.py encode`` gives
-B; every network is then encoded for B, B/2 and B/4 bytes, decoded and measured over all voxels. Rows that are in
+B; every network is then encoded for B, B/2, B/4, B/8 and B/16 bytes, decoded and measured over all voxels. Rows that are in
 ``pruning.csv`` under ``--out`` are not measured again.
 """
 
@@ -47,6 +47,7 @@ from nerfcomp.readers import Volume, volume_reader
 
 logger = logging.getLogger("benchmark")
 GRID = ["grid.*"]
+SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16)  # of B
 STRENGTHS: dict[str, list[float]] = {
     "none": [0.0],
     "binary": [4e-8],
@@ -102,6 +103,7 @@ def trained(given: Volume, method: str, strength: float, axis: int | None, setti
         head_rate=1.0,
         hooks=hooks,
     )
+    module.hparams.clear()  # they hold functions, which no checkpoint should
     data = VolumeDataModule(KnownVolume(given), settings.points, importance=0.0, seed=settings.seed)
     callbacks: list[Callback] = [] if method == "none" else [LearnedPruning()]
     callbacks += [DynamicNoise(log_noise=strength)] if method == "dynamic" else []
@@ -137,7 +139,7 @@ def rows_of(
     )
     rows = [measured(given, model, whole, known)]
     limit = whole or rows[0].bytes
-    return rows + [measured(given, model, int(share * limit), known._replace(asked=share)) for share in (0.5, 0.25)]
+    return rows + [measured(given, model, int(share * limit), known._replace(asked=share)) for share in SHARES]
 
 
 def read_rows(path: Path) -> list[Row]:
