@@ -51,6 +51,18 @@ def test_files_hold_exact_zeros_and_no_mask(tmp_path: Path) -> None:
     assert difference.mean() < 2
 
 
+@pytest.mark.parametrize("name", ["binary_mask", "smallify", "dropout", "dynamic_dropout"])
+def test_shipped_configurations_start_and_settle(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--trainer.max_steps=6", "--model.field.size=6", "--data.batch_size=256", "--data.reader.shape=[16,16,16]"]
+    config = str(Path(train.__file__).parent / "configs" / "volume" / f"{name}.yaml")
+    model: Any = train.main(["fit", "--config", config, *small, "--trainer.accelerator=cpu"]).model
+    functions = pruning_functions(model.field)
+    assert functions and all(bool(function.settled) for function in functions.values())
+    assert all(name.startswith("grid.bands.") for name in functions)
+    assert list(tmp_path.rglob(f"volume_{name}/**/last.ckpt"))
+
+
 @pytest.mark.slow
 def test_two_processes_drop_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "two"
