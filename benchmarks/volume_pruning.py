@@ -1,11 +1,11 @@
 """Ways of pruning fV-SRN's latent grid, at equal bytes of whole files: masks, Smallify, variational dropout.
 
-    python benchmarks/volume_pruning.py wmag91.npy egpbos_LCDM.npy [--methods none smallify] [--strengths 5e-7 5e-6]
+    python benchmarks/volume_pruning.py wmag91.npy egpbos_LCDM.npy [--methods smallify] [--strengths 5e-7 5e-6]
 
-The network is `LatentGridVolume` as it stands. All methods share points, steps, optimizer and schedule; those that prune
-learn it for two thirds of the steps, drop, and fine-tune. A file of no pruning at the QP of ``compress.py encode`` gives
-B; every network is then encoded for B, B/2, B/4, B/8 and B/16 bytes, decoded and measured over all voxels. Rows that are in
-``pruning.csv`` under ``--out`` are not measured again.
+The network is `LatentGridVolume` as it stands. All methods share points, steps, optimizer and schedule; those that
+prune learn it for two thirds of the steps, drop, and fine-tune. A file of no pruning at the QP of ``compress.py encode``
+gives B; every network is then encoded for B, B/2, B/4 and B/8 bytes, decoded and measured over all voxels. Rows that
+are in ``pruning.csv`` under ``--out`` are not measured again.
 """
 
 import argparse
@@ -47,7 +47,7 @@ from nerfcomp.readers import Volume, volume_reader
 
 logger = logging.getLogger("benchmark")
 GRID = ["grid.*"]
-SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16)  # of B
+SHARES = (1 / 2, 1 / 4, 1 / 8)  # of B
 STRENGTHS: dict[str, list[float]] = {
     "none": [0.0],
     "binary": [4e-8],
@@ -134,9 +134,7 @@ def rows_of(
     bands = [value for name, value in model.field.named_parameters() if name.startswith("grid.")]
     zeros = sum(int((band == 0).sum()) for band in bands) / sum(band.numel() for band in bands)
     psnr = volume_quality(given.values, model.values(), ssim_every=1 << 30).psnr
-    known = Row(
-        given.name, method, strength, axis is not None, settings.steps, zeros, psnr, 1.0, 0, 0.0, 0.0, seconds
-    )
+    known = Row(given.name, method, strength, axis is not None, settings.steps, zeros, psnr, 1.0, 0, 0.0, 0.0, seconds)
     rows = [measured(given, model, whole, known)]
     limit = whole or rows[0].bytes
     return rows + [measured(given, model, int(share * limit), known._replace(asked=share)) for share in SHARES]
@@ -146,7 +144,20 @@ def read_rows(path: Path) -> list[Row]:
     """What has been measured."""
     if not path.exists():
         return []
-    kinds: list[Any] = [str, str, float, lambda text: text == "True", int, float, float, float, int, float, float, float]
+    kinds: list[Any] = [
+        str,
+        str,
+        float,
+        lambda text: text == "True",
+        int,
+        float,
+        float,
+        float,
+        int,
+        float,
+        float,
+        float,
+    ]
     with open(path, newline="") as file:
         return [Row(*(kind(text) for kind, text in zip(kinds, row))) for row in list(csv.reader(file))[1:]]
 

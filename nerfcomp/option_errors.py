@@ -10,6 +10,7 @@ _CLASS = re.compile(r"Problem with given class_path '([\w.]+)'")
 _OPTION = re.compile(r"Option '([^']*)' is not accepted")
 _KEY = re.compile(r'Parser key "([^"]*)"')
 _FOUND = re.compile(r"(Expected .*?)\. Got value: (.*)")
+_UNION = re.compile(r"Subtypes: \[(.*)\]\n.*Given value: ([^\n]*)", re.DOTALL)
 
 
 def refused(program: str, message: str, options: Sequence[str]) -> str:
@@ -36,9 +37,22 @@ def refused(program: str, message: str, options: Sequence[str]) -> str:
         return _joined(f"there is no argument {match[1]!r}{owner}.", _nearest(match[1], known), more)
     if match := _FOUND.search(message):
         keys = ".".join(_KEY.findall(message[: match.start()]))
-        expected = re.sub(r"a <class '([\w.]+)'>", r"\1", match[1])
-        return _joined(f"{keys} is {match[2]!r}. {expected}.", "", more)
+        return _joined(f"{keys} is {match[2]!r}. {_in_words(match[1])}.", "", more)
+    if match := _UNION.search(message):
+        keys = ".".join(_KEY.findall(message[: match.start()]))
+        kinds = match[1].partition("]\n")[0].replace(", <class 'NoneType'>", "")
+        return _joined(f"{keys} is {match[2]!r}. Expected {_in_words(kinds)}.", "", more)
     return f"Error: {message}\n{more}"
+
+
+def _in_words(expected: str) -> str:
+    """What is expected, without Python's words for types.
+
+    >>> _in_words("Expected a typing.Literal['a', 'b']"), _in_words("Expected a <class 'float'>")
+    ("Expected one of 'a', 'b'", 'Expected float')
+    """
+    expected = re.sub(r"(?:a )?<class '([\w.]+)'>", r"\1", expected)
+    return re.sub(r"(?:a )?typing\.Literal\[([^\]]*)\]", r"one of \1", expected)
 
 
 def _joined(found: str, nearest: str, more: str) -> str:

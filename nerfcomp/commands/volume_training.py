@@ -36,6 +36,7 @@ class Training(NamedTuple):
         field: The network; one that suits volume and bytes when absent.
         learning_rate: Of the grid.
         final: Share of the learning rate that is left at the end.
+        points: Points per step; as many as suit the volume when absent.
     """
 
     target_bytes: int
@@ -44,6 +45,7 @@ class Training(NamedTuple):
     field: VolumeField | None = None
     learning_rate: float = 1e-2
     final: float = 0.02
+    points: int | None = None
 
 
 class KnownVolume:
@@ -83,7 +85,7 @@ def train_volume(
         target_bytes=training.target_bytes,
     )
     module.hparams.clear()  # they hold functions, which no checkpoint should
-    data = VolumeDataModule(KnownVolume(volume), batch_size=batch_size(volume), seed=training.seed)
+    data = VolumeDataModule(KnownVolume(volume), batch_size=training.points or batch_size(volume), seed=training.seed)
     trainer = inner_trainer(training.steps, [*callbacks, RateControl(training.target_bytes)])
     trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
     return module.trained.replace(field=module.trained.field.eval())

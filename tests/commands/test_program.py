@@ -152,3 +152,22 @@ def test_what_is_misspelt_is_refused_in_three_lines(capsys: pytest.CaptureFixtur
         "Did you mean --max_psnr_drop?",
         "compress.py encode --help says what there is.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["volume", "--target_ratio", "big"], "target_ratio is 'big'. Expected float."),
+        (["volume", "--shape", "3"], "shape is '3'. Expected tuple[int, int, int]."),
+        (["search", "--space", "latnt"], "space is 'latnt'. Expected one of 'hash_grid', 'latent_grid'."),
+    ],
+)
+def test_values_of_a_wrong_type_are_refused_in_two_lines(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([words[0], "a.npy", "--out", "a", *words[1:]])
+    assert capsys.readouterr().err.splitlines() == [
+        f"Error: {sentence}",
+        f"compress.py {words[0]} --help says what there is.",
+    ]
