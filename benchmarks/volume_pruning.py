@@ -3,9 +3,9 @@
     python benchmarks/volume_pruning.py wmag91.npy egpbos_LCDM.npy [--methods smallify] [--strengths 5e-7 5e-6]
 
 The network is `LatentGridVolume` as it stands. All methods share points, steps, optimizer and schedule; those that
-prune learn it for two thirds of the steps, drop, and fine-tune. A file of no pruning at the QP of ``compress.py encode``
-gives B; every network is then encoded for B, B/2, B/4 and B/8 bytes, decoded and measured over all voxels. Rows that
-are in ``pruning.csv`` under ``--out`` are not measured again.
+prune learn it for two thirds of the steps, drop, and fine-tune. A file of no pruning at the QP of ``encode`` gives B;
+every network is then encoded for B, B/2, B/4 and B/8 bytes, decoded and measured over all voxels. Rows that are in
+``pruning.csv`` under ``--out`` are not measured again.
 """
 
 import argparse
