@@ -5,7 +5,7 @@
 The network is `LatentGridVolume` as it stands. All methods share points, steps, optimizer and schedule; those that
 prune learn it for two thirds of the steps, drop, and fine-tune. A file of no pruning at the QP of ``encode`` gives B;
 every network is then encoded for B, B/2, B/4 and B/8 bytes, decoded and measured over all voxels. Rows that are in
-``pruning.csv`` under ``--out`` are not measured again.
+``pruning.csv`` under ``--out`` are not measured again; other settings need another ``--out``.
 """
 
 import argparse
@@ -80,6 +80,7 @@ class Settings(NamedTuple):
     steps: int
     points: int
     learning_rate: float
+    rate: float  # of fine-tuning, as a multiple
     seed: int
 
 
@@ -105,7 +106,7 @@ def trained(given: Volume, method: str, strength: float, axis: int | None, setti
     )
     module.hparams.clear()  # they hold functions, which no checkpoint should
     data = VolumeDataModule(KnownVolume(given), settings.points, importance=0.0, seed=settings.seed)
-    callbacks: list[Callback] = [] if method == "none" else [LearnedPruning()]
+    callbacks: list[Callback] = [] if method == "none" else [LearnedPruning(rate=settings.rate)]
     callbacks += [DynamicNoise(log_noise=strength)] if method == "dynamic" else []
     inner_trainer(settings.steps, callbacks).fit(module, datamodule=data)
     return module.trained.replace(field=module.trained.field.eval()).without_hooks()
@@ -172,7 +173,7 @@ def append(path: Path, rows: Sequence[Row]) -> None:
 
 def run(given: Volume, arguments: argparse.Namespace, path: Path) -> None:
     """All methods on one volume."""
-    settings = Settings(arguments.steps, arguments.points, arguments.learning_rate, arguments.seed)
+    settings = Settings(*(getattr(arguments, name) for name in Settings._fields))
     axis = None if arguments.apart else 0
     for method in ["none", *(name for name in arguments.methods if name != "none")]:
         for strength in STRENGTHS[method] if method == "none" else arguments.strengths or STRENGTHS[method]:
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--points", type=int, default=8192)
     parser.add_argument("--learning_rate", type=float, default=8e-3)
+    parser.add_argument("--rate", type=float, default=0.1, help="Of fine-tuning, as a multiple.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/volume_pruning"))
     arguments = parser.parse_args()
