@@ -2,8 +2,10 @@
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import sys
+import threading
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_KEPT = 2**25  # the most glibc allows
@@ -47,3 +49,19 @@ def show_messages(handler: logging.Handler | None = None) -> None:
     logging.basicConfig(format="%(message)s", handlers=[handler or logging.StreamHandler()])
     for name in ("nerfcomp", "compress"):
         logging.getLogger(name).setLevel(logging.INFO)
+
+
+def end_with_parent() -> None:
+    """End this process, started by multiprocessing, as soon as the one that started it has gone.
+
+    A program that is killed cannot end its children: they would go on working, and writing, for nobody.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()

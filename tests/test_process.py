@@ -1,10 +1,17 @@
 """What programs tell OpenMP and the C library, and what importing nerfcomp leaves alone."""
 
 import ctypes
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from nerfcomp.process import end_with_parent
 
 REPORT = """
 import ctypes, os, sys
@@ -32,6 +39,26 @@ before = library.mallinfo2().hblks
 library.malloc(2**24)
 print(library.mallinfo2().hblks - before)
 """
+
+
+STARTER = """
+import multiprocessing, sys, time
+sys.path[:] = {path!r}
+from tests.test_process import work_for_a_parent
+context = multiprocessing.get_context("spawn")
+ours, theirs = context.Pipe()
+process = context.Process(target=work_for_a_parent, args=(theirs,), daemon=True)
+process.start()
+print(ours.recv(), flush=True)
+time.sleep(60)
+"""
+
+
+def work_for_a_parent(connection: Any) -> None:
+    """Say which process this is, then go on working."""
+    end_with_parent()
+    connection.send(os.getpid())
+    time.sleep(60)
 
 
 def python(code: str) -> str:
@@ -78,3 +105,19 @@ def test_programs_show_what_this_package_says_and_no_chatter_of_libraries() -> N
         "logging.getLogger('PIL').warning('PIL')\n"
     )
     assert said.split() == ["nerfcomp.files", "compress", "PIL"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_children_of_a_killed_program_end() -> None:
+    code = STARTER.format(path=sys.path)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc") / parent.stdout.readline().strip() / "cmdline"
+        assert child.read_bytes()
+        parent.kill()
+        for _ in range(100):
+            if not child.exists() or not child.read_bytes():  # gone, or waiting for whoever adopted it
+                return
+            time.sleep(0.1)
+    os.kill(int(child.parent.name), signal.SIGKILL)
+    pytest.fail("the child works on")

@@ -18,6 +18,7 @@ from nerfcomp.evaluation.report import write_json
 from nerfcomp.evaluation.volumes import volume_quality
 from nerfcomp.fields import HashVolume, LatentGridVolume, VolumeField
 from nerfcomp.fields.volume_design import suited_field
+from nerfcomp.process import end_with_parent
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.readers import VolumeHints, volume_reader
 
@@ -100,6 +101,7 @@ def build(space: Space, settings: Mapping[str, Any], shape: tuple[int, ...]) -> 
 
 def run_trial(job: TrialJob) -> None:
     """Run a trial; leaves ``result.json``, or ``error.txt`` and a failed process."""
+    end_with_parent()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(job.threads)
     started = time.perf_counter()
