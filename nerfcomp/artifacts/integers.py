@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.compression import FakeQuantization, FakeQuantizer, baked_copy, calibrating, freeze_ranges, quantizers
@@ -112,3 +113,25 @@ def calibrated(trained: A, hooks: Iterable[FakeQuantization], batches: int = 8, 
             twin.rehearse(batches, _SEED)
     freeze_ranges(twin.field)
     return twin
+
+
+def take_ranges(trained: Artifact, batches: int = 8) -> None:
+    """Take the ranges of activations anew from what a model is used for, in place; then they stand still.
+
+    Where training places its samples, near surfaces, a NeRF's values may be a fifth of those that its pictures come
+    across. Steps that are trained stay as they are.
+
+    Args:
+        trained: With quantizers; between two steps of its training, or after it.
+        batches: See `calibrated`.
+    """
+    grids = [grid for found in quantizers(trained.field).values() for grid in found.grids if not grid.learned]
+    known = [copy.deepcopy(grid.state_dict()) for grid in grids]
+    for grid in grids:
+        grid.forget()
+    with trained.evaluating(), calibrating(nn.ModuleList(grids)):
+        trained.rehearse(batches, _SEED)
+    for grid, state in zip(grids, known):
+        if not grid.seen:  # pictures never ask there
+            grid.load_state_dict(state)
+    freeze_ranges(trained.field)

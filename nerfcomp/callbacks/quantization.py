@@ -4,11 +4,15 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from nerfcomp.artifacts.integers import take_ranges
 from nerfcomp.compression import freeze_ranges, wait_for_input
 
 
 class FreezeRanges(Callback):
     """Let ranges of activations move up to a step and stand still from then on; what decides is the step alone.
+
+    When they are frozen, ranges are taken anew from what the model is used for, as in calibration: pictures ask a field
+    where training has no samples. The steps that follow are made with these.
 
     Args:
         after: Steps before they are frozen, learned steps of the ranges included.
@@ -30,5 +34,8 @@ class FreezeRanges(Callback):
         step = trainer.global_step
         if step <= self.begin:
             wait_for_input(pl_module, step < self.begin)
+        elif step == self.after:
+            trained: Any = pl_module.trained
+            take_ranges(trained)
         else:
-            freeze_ranges(pl_module, step >= self.after)
+            freeze_ranges(pl_module, step > self.after)

@@ -89,7 +89,7 @@ class ActivationGrid(nn.Module):
     def log_scale(self) -> Tensor:
         """Logarithm of the step."""
         gain = self.gain
-        if self.training and self.log_gain.requires_grad and torch.is_grad_enabled():
+        if self.training and self.learned and torch.is_grad_enabled():
             if self.observing:
                 self.gain.copy_(self.log_gain.detach())
             gain = self.log_gain if self.observing else self.gain + 0 * self.log_gain  # processes expect a gradient
@@ -109,6 +109,16 @@ class ActivationGrid(nn.Module):
             raise ValueError("The ranges of activations are not known yet: calibrate or train first.")
         log_scale = self.log_scale().detach()
         return float(log_scale.exp()), int(self.zero_point(log_scale))
+
+    @property
+    def learned(self) -> bool:
+        """Whether the step is trained."""
+        return self.log_gain.requires_grad
+
+    def forget(self) -> None:
+        """Know no range, as at the beginning."""
+        for end in (self.low, self.high, self.seen):
+            end.zero_()
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
