@@ -117,18 +117,20 @@ def test_rounding_begins_at_a_step_and_until_then_training_is_that_in_float32(tm
 def test_ranges_are_frozen_after_a_step_at_least(after: int, begin: int) -> None:
     with pytest.raises(ValueError, match="at least 1 step"):
         FreezeRanges(after, begin)
+    with pytest.raises(ValueError, match="batches"):
+        FreezeRanges(after + 4, 0, batches=0)
 
 
 def test_frozen_ranges_are_those_of_pictures(tmp_path: Path) -> None:
     pair = of_kind(read_checkpoint(save(*tiny_pair(), tmp_path / "start.ckpt")), RadianceFieldArtifact, "")
     hook = FakeQuantization(bits=6)
-    expected = [grid.grid() for one in quantizers(calibrated(pair, [hook]).field).values() for grid in one.grids]
+    expected = [grid.grid() for one in quantizers(calibrated(pair, [hook], 2).field).values() for grid in one.grids]
     module = VanillaNeRFModule(
         *tiny_pair(),  # type: ignore[arg-type]
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-30),  # weights stay as they are
         init_from=str(tmp_path / "start.ckpt"),
         hooks=[hook],
     )
-    quiet_fit(module, data(), tmp_path, 3, callbacks=[FreezeRanges(2)])
+    quiet_fit(module, data(), tmp_path, 3, callbacks=[FreezeRanges(2, batches=2)])
     found = [grid.grid() for one in quantizers(module.field).values() for grid in one.grids]
     assert found == expected and len({scale for scale, _ in found}) > 5
