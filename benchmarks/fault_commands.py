@@ -58,7 +58,7 @@ def prepare(folder: Path) -> dict[str, Command]:
         "lsa": Command(lambda at: _lsa_words(folder, at), ("*/bitstream/*.nfc", "*/bitstream/**/*.nnc", "*/**/*.mp4")),
         "encode": _once(f"encode {folder}/ngp.ckpt --out=out.nfc --qp=-24 --uniform=true", "out.nfc"),
         "decode": _once(f"decode {folder}/ngp.nfc --out=out.ckpt", "out.ckpt"),
-        "unwrap": _once(f"unwrap {folder}/ngp.nfc --out=streams", "streams", "streams/*.nnc"),
+        "unwrap": _once(f"unwrap {folder}/ngp.nfc --out=streams", "streams/small.nnc"),
         "film": _once(f"render {folder}/ngp.nfc --out=out.mp4 --n_frames=8 --scale=4", "out.mp4"),
         "stills": _again(
             f"render {folder}/ngp.nfc --out=pictures --n_frames=4", "pictures/path.json", "pictures/*.png"

@@ -107,6 +107,8 @@ def compress_volume(
         options = options._replace(target_bytes=bytes_for_ratio(given, options.target_ratio or _RATIO))
     model, options, stopped = compressed(given, options._replace(target_ratio=None), folder, resume)
     size = write_nfc(encode_for(model, RateTarget()), out)
+    if not stopped:
+        shutil.rmtree(folder / LAST.parent, ignore_errors=True)  # there is nothing to go on with
     if options.target_bytes is not None and size > options.target_bytes:
         logger.warning(
             "The file has %d bytes, more than the %d asked for: it cannot be smaller.",

@@ -98,7 +98,9 @@ def test_ctrl_c_keeps_a_file_and_resuming_ends_like_an_undisturbed_run(
         patch.setattr(command, "RunProgressBar", Interrupt)
         early = command.compress_volume(options, tmp_path / "cut.nfc")
     assert early["stopped"] and early["psnr"] < whole["psnr"] and (tmp_path / "cut.nfc").exists()
+    assert (tmp_path / "cut.run" / command.LAST).exists()
     later = command.compress_volume(options, tmp_path / "cut.nfc", resume=True)
+    assert not (tmp_path / "cut.run" / command.LAST).exists()  # there is nothing to go on with
     assert later["psnr"] == pytest.approx(whole["psnr"], abs=1e-6) and not later["stopped"]
 
 
