@@ -70,5 +70,11 @@ def test_a_tiny_run_trains_and_measures() -> None:
 
 @pytest.mark.slow
 def test_colours_of_a_thin_dark_object_come_back_from_black() -> None:
-    """28.0 dB; without a least slope of `color_activation` opacity alone has to explain it: 26.8 dB."""
-    assert provoke.measure(Case("dark_stand", "ngp/lego_fast", seed=0, steps=200, size=64)) > 27.4
+    """27.7 dB; without a least slope of `color_activation` opacity alone has to explain it: 24.8 dB."""
+    assert provoke.measure(Case("dark_stand", "ngp/lego_fast", seed=0, steps=200, size=64)) > 26.5
+
+
+@pytest.mark.slow
+def test_ten_views_do_not_end_in_white_fog() -> None:
+    """20.9 dB before backgrounds of random colour; before white ones alone, which fog may wear: 17.3 dB."""
+    assert provoke.measure(Case("few_views", "ngp/lego_fast", seed=0, steps=200, size=64)) > 19.0
