@@ -77,6 +77,7 @@ def train_volume(
     Returns:
         A model that ``encode_for`` writes to a file of at most ``target_bytes``, if that is possible.
     """
+    trainer = inner_trainer(training.steps, [*callbacks, RateControl(training.target_bytes)])
     torch.manual_seed(training.seed)
     module = VolumeModule(
         field=training.field,
@@ -86,7 +87,6 @@ def train_volume(
     )
     module.hparams.clear()  # they hold functions, which no checkpoint should
     data = VolumeDataModule(KnownVolume(volume), batch_size=training.points or batch_size(volume), seed=training.seed)
-    trainer = inner_trainer(training.steps, [*callbacks, RateControl(training.target_bytes)])
     trainer.fit(module, datamodule=data, ckpt_path=None if resume is None else str(resume), weights_only=True)
     return module.trained.replace(field=module.trained.field.eval())
 

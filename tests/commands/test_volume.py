@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import signal
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from nerfcomp.commands.volume_choice import next_bytes
 from nerfcomp.commands.volume_results import VolumeOptions
 from nerfcomp.commands.volume_training import Training, train_volume
 from nerfcomp.errors import NerfcompError, VolumeError
+from nerfcomp.fields import HashVolume
 from nerfcomp.rate_control import wavelets
 from nerfcomp.readers import ProceduralVolume, VolumeHints, volume_reader
 
@@ -174,3 +176,11 @@ def test_bytes_follow_the_curve() -> None:
     second = next_bytes([(np.log(1e4), 30.0), (np.log(2e4), 34.0)], 38.0, 10**9)
     assert second == pytest.approx(4e4, rel=1e-3)
     assert next_bytes([(np.log(1e4), 30.0)], 90.0, 50_000) == 50_000
+
+
+def test_a_network_that_is_named_trains_without_chatter() -> None:
+    field = HashVolume(levels=2, log2_table_size=8, base_resolution=4, finest_resolution=8, hidden_width=8)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        train_volume(ProceduralVolume((12, 12, 12), "uint8").read(), Training(3000, 3, field=field))
+    assert not [str(warning.message) for warning in said if "nn.Module" in str(warning.message)]
