@@ -37,13 +37,21 @@ from nerfcomp.readers import BlenderReader, Scene
 from nerfcomp.rendering.metrics import psnr
 
 
-def random_student() -> LightFieldArtifact:
-    """MobileR2L's network for synthetic scenes, not trained: it costs what a trained one costs."""
+def random_student(width: int | None = None) -> LightFieldArtifact:
+    """A network for synthetic scenes, not trained: it costs what a trained one costs.
+
+    Args:
+        width: Of that of configs/r2l.yaml at 400x400; MobileR2L's at 800x800 when absent.
+    """
     poses = tuple(tuple(pose) for pose in spherical_path(8, 4.0).flatten(1).tolist())
     corners = ((-1.5, -1.5, -1.5), (1.5, 1.5, 1.5))
     lens = (0.0, 0.0, 0.0, 0.0)
     scene = SceneInfo(corners, 2.0, 6.0, False, (1.0, 1.0, 1.0), 800, 800, (1111.1, 1111.1, 400.0, 400.0), lens, poses)
-    return LightFieldArtifact(field=LightField().eval(), scene=scene)
+    if width is None:
+        return LightFieldArtifact(field=LightField().eval(), scene=scene)
+    tail: dict[str, Any] = {"factors": [8], "kernels": [8], "tail_widths": [3], "tail_blocks": [0]}
+    field = LightField(points_per_ray=16, octaves=5, width=width, n_blocks=8, batch_norm=False, **tail)
+    return LightFieldArtifact(field=field.eval(), scene=scene.scaled(0.5))
 
 
 def torch_cases(trained: LightFieldArtifact, compiled: bool) -> dict[str, Callable[[], object]]:
@@ -113,6 +121,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckpt", type=Path, help="a student; random weights of MobileR2L's size when absent")
+    parser.add_argument("--width", type=int, help="without --ckpt: random weights of configs/r2l.yaml with this width")
     parser.add_argument("--size", type=int, help="rows of the picture")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -125,7 +134,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     torch.set_num_threads(options.threads)
-    found = random_student() if options.ckpt is None else read_artifact(options.ckpt)
+    found = random_student(options.width) if options.ckpt is None else read_artifact(options.ckpt)
     trained = of_kind(found, LightFieldArtifact, "This measures")
     if options.size:
         trained = trained.replace(scene=trained.scene.scaled(options.size / trained.scene.height))
