@@ -83,7 +83,10 @@ def write_results(folder: Path, rows: Sequence[TrialRow]) -> None:
     if front:
         trials = [RatePoint(row.compression_ratio, row.psnr) for row in completed(rows)]
         best = [RatePoint(row.compression_ratio, row.psnr) for row in front]
-        plot_rates({folder.name: {"all trials": trials, "front": best}}, folder / "pareto.png")
+        curves = {"all trials": trials, "front": best}
+        if rows[0].status == "COMPLETED":
+            curves["default"] = [RatePoint(rows[0].compression_ratio, rows[0].psnr)]
+        plot_rates({folder.name: curves}, folder / "pareto.png", scattered=("all trials", "default"))
 
 
 def _write(path: Path, rows: Sequence[TrialRow]) -> None:

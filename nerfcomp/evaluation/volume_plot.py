@@ -1,6 +1,6 @@
 """Pictures of a decoded volume beside the true one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,12 +55,15 @@ def plot_errors(histogram: ErrorHistogram, path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_rates(curves: Mapping[str, Mapping[str, Sequence[RatePoint]]], path: Path) -> None:
+def plot_rates(
+    curves: Mapping[str, Mapping[str, Sequence[RatePoint]]], path: Path, scattered: Collection[str] = ()
+) -> None:
     """Draw PSNR over compression ratio, a picture per volume and a curve per codec, as one PNG.
 
     Args:
         curves: Points by volume and codec.
         path: PNG to write.
+        scattered: Codecs whose points are no curve.
     """
     pyplot = new_pyplot()
     figure, plots = pyplot.subplots(
@@ -69,7 +72,9 @@ def plot_rates(curves: Mapping[str, Mapping[str, Sequence[RatePoint]]], path: Pa
     for axes, (volume, codecs) in zip(plots[0], curves.items(), strict=True):
         for codec, points in codecs.items():
             ordered = sorted(points)
-            axes.plot([p.ratio for p in ordered], [p.psnr for p in ordered], marker=".", label=codec)
+            ratios, values = [p.ratio for p in ordered], [p.psnr for p in ordered]
+            line, marker = ("", "o") if codec in scattered else ("-", ".")
+            axes.plot(ratios, values, linestyle=line, marker=marker, label=codec)
         axes.set(xscale="log", xlabel="ratio against float32", ylabel="PSNR (dB)", title=volume)
         axes.grid(alpha=0.3, which="both")
         axes.legend()

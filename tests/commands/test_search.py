@@ -7,7 +7,7 @@ import pytest
 
 from nerfcomp.commands import search as command
 from nerfcomp.commands.search import Search
-from nerfcomp.commands.search_results import TrialRow, front_of, importances
+from nerfcomp.commands.search_results import TrialRow, front_of, importances, write_results
 from nerfcomp.commands.search_trial import SPACES, TrialJob, build, default_settings
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import write_json
@@ -40,6 +40,19 @@ def test_the_default_lies_in_the_space_and_can_be_built(space: Any) -> None:
     assert settings.keys() == SPACES[space].keys()
     assert all(SPACES[space][name].low <= value <= SPACES[space][name].high for name, value in settings.items())
     assert sum(p.numel() for p in build(space, settings, (40, 30, 20)).parameters()) > 100
+
+
+def test_trials_are_points_and_only_the_front_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr("nerfcomp.evaluation.volume_plot.save_figure", lambda figure, path: figures.append(figure))
+    write_results(tmp_path, [row(0, 100.0, 30.0), row(1, 200.0, 31.0), row(2, 300.0, 25.0)])
+    drawn = {line.get_label(): line for line in figures[0].axes[0].lines}
+    assert {name: line.get_linestyle() for name, line in drawn.items()} == {
+        "all trials": "None",
+        "front": "-",
+        "default": "None",
+    }
+    assert list(drawn["default"].get_xdata()) == [100.0] and list(drawn["front"].get_xdata()) == [200.0, 300.0]
 
 
 class FakeProcess:
