@@ -102,7 +102,8 @@ def main() -> None:
         size = volume.stat().st_size
         volume.unlink()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
-    row = Row(arguments.side, size, *(found[name] for name in ("bytes", "psnr", "steps", "seconds", "decode_s")), peak)
+    figures = {name: found[name] for name in ("bytes", "psnr", "steps", "seconds", "decode_s")}
+    row = Row(side=arguments.side, volume_bytes=size, peak_gb=peak, **figures)
     shutil.rmtree(volume.with_suffix(".run") / "checkpoints", ignore_errors=True)
     report("large_volume", {key: str(value) for key, value in vars(arguments).items()}, [row])
 

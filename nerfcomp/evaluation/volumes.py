@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
 from nerfcomp.errors import VolumeError
-from nerfcomp.readers.volume import ValueRange, slabs, stored_slabs, value_range
+from nerfcomp.readers.volume import SLAB_BYTES, ValueRange, forget_pages, slabs, stored_slabs, value_range
 
 WINDOW, SIGMA = 11, 1.5  # voxels, of the Gaussian window of SSIM
 _C1, _C2 = 0.01**2, 0.03**2  # of Wang et al. 2004, for values that span 1
@@ -144,12 +144,20 @@ def volume_ssim(truth: NDArray[Any], decoded: NDArray[Any], limits: ValueRange, 
     window = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SIGMA) ** 2)
     window /= window.sum()
     total, count, scale = 0.0, 0, 1.0 / max(limits.high - limits.low, 1e-300)
-    for part in list(slabs((truth.shape[0] - 2 * reach, *truth.shape[1:])))[::every]:
-        around = slice(part.start, part.stop + 2 * reach)
-        first, second = ((v[around].astype(np.float64) - limits.low) * scale for v in (truth, decoded))
+    for part, rows in _blocks(truth.shape, reach, every):
+        first, second = ((v[part, rows].astype(np.float64) - limits.low) * scale for v in (truth, decoded))
         found = _ssim_map(first, second, window)[tuple(slice(reach, size - reach) for size in first.shape)]
         total, count = total + float(found.sum()), count + found.size
+        forget_pages(truth, decoded)
     return total / count
+
+
+def _blocks(shape: tuple[int, ...], reach: int, every: int) -> Iterator[tuple[slice, slice]]:
+    """Ranges of x and y, ``reach`` larger on each side than what they are for; a dozen arrays fit in memory."""
+    for part in list(slabs((shape[0] - 2 * reach, *shape[1:])))[::every]:
+        layers = part.stop - part.start + 2 * reach
+        for rows in slabs((shape[1] - 2 * reach, layers, shape[2]), SLAB_BYTES // 4):
+            yield slice(part.start, part.stop + 2 * reach), slice(rows.start, rows.stop + 2 * reach)
 
 
 def _ssim_map(
@@ -174,4 +182,6 @@ def _errors(truth: NDArray[Any], decoded: NDArray[Any]) -> Iterator[NDArray[np.f
     """Decoded minus true values, part by part."""
     if truth.shape != decoded.shape:
         raise VolumeError(f"The decoded volume has shape {decoded.shape}, the true one {truth.shape}.")
-    return (decoded[part].astype(np.float64) - truth[part].astype(np.float64) for part in stored_slabs(truth))
+    for part in stored_slabs(truth):
+        yield decoded[part].astype(np.float64) - truth[part].astype(np.float64)
+        forget_pages(truth, decoded)

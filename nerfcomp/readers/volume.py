@@ -1,5 +1,6 @@
 """What every reader of volumes returns, and walking through volumes that do not fit into memory."""
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -58,6 +59,19 @@ def slabs(shape: tuple[int, ...], limit: int = SLAB_BYTES) -> Iterator[slice]:
     return (slice(start, min(start + thickness, shape[0])) for start in range(0, shape[0], thickness))
 
 
+def forget_pages(*values: NDArray[Any]) -> None:
+    """Let the system take back what memory maps that are only read have in memory; other arrays are left alone.
+
+    Pages that are read again come from the disk, or from what the system still has of it.
+    """
+    for array in values:
+        owner: Any = array
+        while isinstance(owner, np.ndarray) and owner.base is not None:
+            owner = owner.base
+        if isinstance(owner, mmap.mmap) and not array.flags.writeable and hasattr(mmap, "MADV_DONTNEED"):
+            owner.madvise(mmap.MADV_DONTNEED)
+
+
 def npy_memmap(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> "np.memmap[Any, Any]":
     """Make a ``.npy`` of zeros on disk, to be filled part by part; ``flush()`` it at the end."""
     values: np.memmap[Any, Any] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
@@ -85,6 +99,7 @@ def value_range(values: NDArray[Any], source: str = "The volume") -> ValueRange:
         if not np.isfinite(least) or not np.isfinite(most):
             raise VolumeError(f"{source} {_not_finite(values, part)}. Replace such values first.")
         low, high = min(low, least), max(high, most)
+        forget_pages(values)
     return ValueRange(low, high)
 
 

@@ -42,6 +42,7 @@ def ssim_of_paper(truth: NDArray[Any], decoded: NDArray[Any]) -> float:
 def test_agrees_with_others_whatever_the_slabs(slab: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nerfcomp.readers.volume.slabs.__defaults__", (slab * 20 * 17 * 8,))
     monkeypatch.setattr("nerfcomp.readers.volume.stored_slabs.__defaults__", (slab * 20 * 17 * 8,))
+    monkeypatch.setattr("nerfcomp.evaluation.volumes.SLAB_BYTES", 4 * slab * 20 * 17 * 8)  # of blocks of SSIM
     truth, decoded = pair(dtype)
     found = volume_quality(truth, decoded)
     first, second = (torch.from_numpy(values.astype(np.float64))[None, None] for values in (truth, decoded))
