@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from nerfcomp.process import prepare_process
+from nerfcomp.process import prepare_process, show_messages
 
 prepare_process()  # before torch is loaded
 import torch
@@ -81,7 +81,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=90)
     parser.add_argument("--resume", type=Path, help="folder of an interrupted demo, runs/demo/version_<n>")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    show_messages(logging.StreamHandler(sys.stdout))
+    logger.setLevel(logging.INFO)
     folder = fit(options.max_steps, options.resume)
     trained, reader = read_scene_artifact(folder / "checkpoints" / "last.ckpt"), ProceduralReader()
     validated = run_sweep(trained, reader.read("val"), folder / "sweep", QPS)
