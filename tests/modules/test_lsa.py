@@ -97,7 +97,7 @@ def test_tuning_wins_back_what_quantization_lost(ngp: Path, tmp_path: Path) -> N
     truth = RayDataModule(
         PicturesOf(of_kind(read_checkpoint(ngp), RadianceFieldArtifact, "test")), batch_size=256, background="black"
     )
-    before = LSAModule(str(ngp), qp=-4, uniform=True, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
+    before = LSAModule(str(ngp), qp=-4, uniform=True, optimizer=lambda p: torch.optim.SGD(p, lr=1e-30))
     after = LSAModule(str(ngp), qp=-4, uniform=True, optimizer=lambda p: torch.optim.Adam(p, lr=2e-2))
     quality = []
     for module in (before, after):
@@ -195,7 +195,7 @@ def test_scales_that_are_there_already_stay(ngp: Path, tmp_path: Path) -> None:
         next(iter(named_scales(trained.field).values())).fill_(1.5)
     qps = {name: -20 for name in plain_parameters(trained.field)}
     write_checkpoint(trained.replace(qp=qps), tmp_path / "scaled.ckpt")
-    module = LSAModule(str(tmp_path / "scaled.ckpt"), optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
+    module = LSAModule(str(tmp_path / "scaled.ckpt"), optimizer=lambda p: torch.optim.SGD(p, lr=1e-30))
     tune(module, tmp_path, steps=1)
     first = next(iter(named_scales(module.field).values()))
     assert torch.equal(first, torch.full_like(first, 1.5))

@@ -83,7 +83,8 @@ def test_richtmyer_meshkov_is_decoded_to_the_known_bytes(shared_data: Path) -> N
 
 
 HOSTILE = {
-    "huge.cvol": (old_header((1 << 40, 1 << 40, 4), 2, True) + bytes(99), "bytes of values where"),
+    "huge.cvol": (old_header((1 << 24, 1 << 24, 4), 2, True) + bytes(99), "bytes of values where"),
+    "long.cvol": (old_header((1 << 40, 1 << 40, 4), 2, True) + bytes(99), "along an axis"),
     "cut.cvol": (b"cvol" + bytes(9), "middle of its header"),
     "short.cvol": (old_header((4, 4, 4), 0, False) + bytes(63), "63 bytes of values where"),
     "rest.cvol": (old_cvol(np.arange(64, dtype="u1").reshape(4, 4, 4), 0, False) + b"x", "1 bytes more"),
