@@ -146,13 +146,9 @@ class Artifact(ABC):
         """The same pictures from the fastest form of the network, which is not the one to encode."""
         return self.without_hooks()
 
+    @abstractmethod
     def to_scene(self) -> "SceneArtifact":
-        """What cameras see of the model.
-
-        Raises:
-            CheckpointError: Nothing.
-        """
-        raise CheckpointError(f"Cameras see nothing of a {self.kind}.")
+        """What cameras see of the model."""
 
     def field_as(self, cls: type[F], purpose: str) -> F:
         """The network, which must be of one class.

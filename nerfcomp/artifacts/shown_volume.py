@@ -11,6 +11,7 @@ from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.artifacts.volume_info import Axes, VolumeInfo
 from nerfcomp.fields.lattice_cloud import LatticeCloud
+from nerfcomp.geometry.lattice import volume_extent
 from nerfcomp.geometry.paths import spherical_path
 from nerfcomp.rendering import OccupancySampler
 
@@ -30,24 +31,13 @@ def shown_volume(info: VolumeInfo, decode: Callable[[Axes], NDArray[np.generic]]
     """
     shape = (min(info.shape[0], _FINEST), min(info.shape[1], _FINEST), min(info.shape[2], _FINEST))
     values = torch.from_numpy(info.normalised(decode(info.axes(resolution=shape))))
-    field = LatticeCloud(values, physical_extent(info), heat_colors())
+    field = LatticeCloud(values, volume_extent(info.shape, info.spacing), value_colors())
     cells = max(4, min(_MOST_CELLS, max(shape) // 4 * 4))
     steps = max(32, round(math.sqrt(3.0) * max(shape) / _VOXELS_PER_STEP))
     sampler = OccupancySampler(resolution=cells, cascades=1, n_steps=steps)
     sampler.prepare(field.aabb)
     sampler.set_occupied(field.occupancy(cells))
     return RadianceFieldArtifact(field=field.eval(), sampler=sampler.eval(), scene=circle_of_views())
-
-
-def physical_extent(info: VolumeInfo) -> tuple[float, float, float]:
-    """Half the width of a volume along each axis, 1 along the longest in physical units.
-
-    >>> physical_extent(VolumeInfo((5, 3, 2), "uint8", 0.0, 1.0, spacing=(1.0, 1.0, 4.0)))
-    (1.0, 0.5, 1.0)
-    """
-    widths = [(n - 1) * step for n, step in zip(info.shape, info.spacing)]
-    longest = max(*widths, 1e-30)
-    return widths[0] / longest, widths[1] / longest, widths[2] / longest
 
 
 def circle_of_views() -> SceneInfo:
@@ -68,7 +58,7 @@ def circle_of_views() -> SceneInfo:
     )
 
 
-def heat_colors() -> torch.Tensor:
+def value_colors() -> torch.Tensor:
     """256 colours from low to high values, (256, 3) in [0, 1]."""
     import matplotlib  # slow to import, and only pictures need it
 

@@ -36,17 +36,19 @@ class VolumeSlab(NamedTuple):
     values: NDArray[Any]
 
 
-def volume_extent(shape: Sequence[int]) -> tuple[float, float, float]:
-    """Half the width of a volume along each axis: 1 along the longest, so that voxels are cubes there.
+def volume_extent(shape: Sequence[int], spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> tuple[float, float, float]:
+    """Half the width of a volume along each axis: 1 along the longest; voxels are cubes there unless told otherwise.
 
     Args:
         shape: Voxels along x, y and z, at least 1 each.
+        spacing: Distance between neighbours along each axis.
 
-    >>> volume_extent((5, 3, 1))
-    (1.0, 0.5, 0.0)
+    >>> volume_extent((5, 3, 1)), volume_extent((5, 3, 2), spacing=(1.0, 1.0, 4.0))
+    ((1.0, 0.5, 0.0), (1.0, 0.5, 1.0))
     """
-    longest = max(max(shape) - 1, 1)
-    x, y, z = ((n - 1) / longest for n in shape)
+    widths = [(n - 1) * step for n, step in zip(shape, spacing)]
+    longest = max(widths) or 1.0
+    x, y, z = (width / longest for width in widths)
     return x, y, z
 
 
