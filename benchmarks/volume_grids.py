@@ -24,12 +24,12 @@ from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
 import torch
-from lightning import Callback, LightningModule, Trainer
 
 from benchmarks.common import report
 from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.nfc import decode_artifact
 from nerfcomp.artifacts.volume import VolumeArtifact
+from nerfcomp.callbacks.step_clock import StepClock
 from nerfcomp.codec import to_bytes
 from nerfcomp.commands.volume_training import Training, bytes_for_ratio, train_volume
 from nerfcomp.evaluation.volumes import volume_quality
@@ -61,20 +61,9 @@ class Row(NamedTuple):
     seconds: float  # that training took
 
 
-class StepClock(Callback):
-    """Note the processor time after every step."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Note it."""
-        self.ends.append(time.process_time())
-
-
 def step_seconds(given: Volume, training: Training) -> float:
     """Processor time of a step."""
-    clock = StepClock()
+    clock = StepClock(time.process_time)
     train_volume(given, training._replace(steps=_TRIED), [clock])
     return statistics.median(b - a for a, b in zip(clock.ends[_SKIPPED:-1], clock.ends[_SKIPPED + 1 :]))
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback
 
 from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.callbacks import RateStage, RunProgressBar
 from nerfcomp.callbacks.resume_point import ResumePoint
+from nerfcomp.callbacks.step_clock import StepClock
 from nerfcomp.commands.training import inner_trainer
 from nerfcomp.compression import RateAware
 from nerfcomp.datamodules import RayDataModule
@@ -115,19 +116,9 @@ def _known(folder: Path) -> TuningOptions | None:
     return TuningOptions(**json.loads(path.read_text())) if path.exists() else None
 
 
-class _Clock(Callback):
-    """Takes the time of every step."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self.ends.append(time.perf_counter())
-
-
 def _step_seconds(options: TuningOptions, reader: SceneReader) -> float:
     """Mean time of a step, from a few that are tried and thrown away."""
-    clock = _Clock()
+    clock = StepClock()
     _fit(options, reader, [clock, RateStage(allocations=1, noise=0.0)], _TRIED_STEPS)
     ends = clock.ends[_SKIPPED_STEPS:]
     return (ends[-1] - ends[0]) / (len(ends) - 1)

@@ -5,13 +5,14 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback
 
 from nerfcomp.artifacts.volume import VolumeArtifact
 from nerfcomp.callbacks import RateControl
+from nerfcomp.callbacks.step_clock import StepClock
 from nerfcomp.commands.training import inner_trainer
 from nerfcomp.datamodules import VolumeDataModule
 from nerfcomp.errors import VolumeError
@@ -99,17 +100,6 @@ def batch_size(volume: Volume) -> int:
     32768
     """
     return max(_LEAST_BATCH, min(_MOST_BATCH, volume.values.size // _VOXELS_PER_POINT))
-
-
-class StepClock(Callback):
-    """Take the time of every step."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Note the time."""
-        self.ends.append(time.perf_counter())
 
 
 def steps_within(volume: Volume, training: Training, seconds: float) -> int:
