@@ -31,6 +31,7 @@ from nerfcomp.commands.lsa_files import (
     write_results,
 )
 from nerfcomp.commands.lsa_tuning import HELD_VIEWS, rays_per_process, scene_reader, tune
+from nerfcomp.descriptions import require_between
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.report import format_table, mean_result
 from nerfcomp.evaluation.views import evaluate_views, some_views
@@ -122,6 +123,7 @@ def open_run(given: Mapping[str, Any]) -> "LSARun":
         return LSARun(given["resume"], read_options(given["resume"]))
     if given["root"] is None or given["ckpt"] is None:
         raise NerfcompError("Name the checkpoint, and the scene with --root; or a run with --resume.")
+    require_between(1, epochs=given["epochs"], n_iters=given["n_iters"])
     if given["target_bytes"] is not None and given["max_psnr_drop"] is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
     options = LSAOptions(**{key: given[key] for key in LSAOptions._fields})
