@@ -172,6 +172,9 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(NerfcompError, match="--root"):
         compress.main(["lsa"])
     (tmp_path / "y.ckpt").touch()
+    for name, count in (("epochs", -1), ("epochs", 0), ("n_iters", 0)):
+        with pytest.raises(ValueError, match=f"{name} is {count}; it must be at least 1"):
+            compress.main(["lsa", "--root", "x", "--ckpt", str(tmp_path / "y.ckpt"), f"--{name}={count}"])
     both = ["--target_bytes", "1", "--max_psnr_drop", "1"]
     with pytest.raises(NerfcompError, match="not both"):
         compress.main(["lsa", "--root", "x", "--ckpt", str(tmp_path / "y.ckpt"), *both])

@@ -8,7 +8,10 @@ import pytest
 from nerfcomp.commands.training import quiet_lightning
 
 
-def test_lightning_says_what_is_about_the_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lightning_says_what_is_about_the_run_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lightning.pytorch")  # programs that ran before in this process may have raised it
     said = io.StringIO()
     for name in ("", "lightning"):  # a program shows what reaches the root; Lightning has a handler of its own
         monkeypatch.setattr(logging.getLogger(name), "handlers", [logging.StreamHandler(said)])
