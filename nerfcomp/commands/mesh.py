@@ -1,5 +1,6 @@
 """Meshes of fields."""
 
+import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ from nerfcomp.artifacts.kinds import of_kind
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.callbacks.media import Picture, normal_picture, to_map, to_picture, write_mp4
+from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.mesh_views import mesh_view
 from nerfcomp.evaluation.report import format_table
-from nerfcomp.exchange.mesh import MeshOptions, field_mesh, write_mesh
+from nerfcomp.exchange.mesh import MeshOptions, field_mesh, surface_colors, write_mesh
+from nerfcomp.exchange.texture import baked, texture_files, unwrapped, write_textured
 from nerfcomp.files import new_file, refuse_overwrite
 from nerfcomp.geometry.cameras import Camera, select_views
 from nerfcomp.geometry.meshes import Mesh, moved
@@ -21,6 +24,7 @@ from nerfcomp.readers import SceneReader
 from nerfcomp.readers.video_paths import along, orbit
 
 logger = logging.getLogger("compress")
+_MOST_TEXELS = 8192
 
 
 def mesh(
@@ -31,6 +35,7 @@ def mesh(
     parts: Literal["largest", "all"] = "largest",
     reader: SceneReader | None = None,
     world: bool = True,
+    texture: int = 0,
     film: Path | None = None,
     frames: int = 60,
     force: bool = False,
@@ -46,27 +51,52 @@ def mesh(
         parts: Keep the connected part of the largest area only, or all of them.
         reader: The scene, whose masks cut away what they show to be empty.
         world: Write lengths of the world that the scene came from (millimetres for DTU) where it is known.
+        texture: Wrap a picture of about so many texels squared (2048, say) around the mesh instead of giving its
+            vertices colours: then few triangles show what the field shows. A .glb holds it; a .obj has a .mtl and a
+            .png beside.
         film: A .mp4 to write, too: normals of the mesh beside those of the field while the camera goes around.
         frames: Pictures of the film.
         force: Overwrite ``out`` and ``film``.
     """
-    for path in (out, film):
+    if texture and not 64 <= texture <= _MOST_TEXELS:
+        raise NerfcompError(f"--texture is {texture}; pictures have 64 to {_MOST_TEXELS} texels along a side.")
+    for path in (*(texture_files(out) if texture else [out]), film):
         if path is not None:
             refuse_overwrite(path, force)
     trained = of_kind(read_artifact(input), RadianceFieldArtifact, "Meshes are made of")
     scene = None if reader is None else reader.read("train")
-    found = field_mesh(trained, MeshOptions(resolution, level, parts, world), scene)
-    with new_file(out, force) as temporary:
-        write_mesh(found, temporary)
+    marched = field_mesh(trained, MeshOptions(resolution, level, parts, world=False), scene)
+    to_world = trained.scene.to_world if world else None
+    found = marched if to_world is None else moved(marched, np.reshape(to_world, (4, 4)))
+    if texture:
+        write_with_texture(trained, marched, found, texture, out, force)
+    else:
+        with new_file(out, force) as temporary:
+            write_mesh(found, temporary)
     rows = [[str(out), len(found.vertices), len(found.faces), out.stat().st_size]]
     logger.info(format_table(["mesh", "vertices", "faces", "bytes"], rows))
     if film is not None:
         camera = turntable(trained, frames) if reader is None else reader.path("turntable", frames)
-        matrix = trained.scene.to_world if world else None
-        marched = (
-            found if matrix is None else moved(found, np.linalg.inv(np.reshape(matrix, (4, 4))).astype(np.float64))
-        )
         write_mp4(film, normal_pictures(trained, marched, camera), fps=24)
+
+
+def write_with_texture(
+    trained: RadianceFieldArtifact, marched: Mesh, found: Mesh, size: int, out: Path, force: bool
+) -> None:
+    """Write a mesh whose picture shows the colours of its field.
+
+    Args:
+        trained: The field.
+        marched: The mesh in the space in which the field is marched.
+        found: The same where it shall be.
+        size: Texels along a side.
+        out: See `nerfcomp.exchange.texture.texture_files`.
+        force: Overwrite what is there.
+    """
+    atlas = unwrapped(marched, size)
+    with trained.evaluating():
+        picture = baked(marched, atlas, functools.partial(surface_colors, trained))
+    write_textured(found, atlas, picture, out, force)
 
 
 def turntable(trained: RadianceFieldArtifact, frames: int) -> Camera:

@@ -65,7 +65,7 @@ def field_mesh(
             raise NerfcompError(f"The field has no surface at {level:g}. Choose another --level.")
         mesh = mesh if scene is None else masked(mesh, scene)
         mesh = largest_component(mesh) if options.parts == "largest" else mesh
-        mesh = mesh._replace(colors=_colors(trained, mesh))
+        mesh = mesh._replace(colors=surface_colors(trained, mesh.vertices, vertex_normals(mesh)))
     to_world = trained.scene.to_world
     return mesh if to_world is None or not options.world else moved(mesh, np.reshape(to_world, (4, 4)))
 
@@ -110,10 +110,7 @@ def write_mesh(mesh: Mesh, path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise NerfcompError(f"Meshes are written as {', '.join(SUFFIXES)}; {path} is none of them.")
-    try:
-        import trimesh
-    except ImportError as error:
-        raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
+    trimesh = load_trimesh()
     shown: Any = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False)
     shown.vertex_normals = vertex_normals(mesh)
     shown.export(path)
@@ -126,16 +123,26 @@ def read_mesh(path: Path) -> Mesh:
         NerfcompError: The file cannot be read.
         MissingExtraError: trimesh is not installed.
     """
-    try:
-        import trimesh
-    except ImportError as error:
-        raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
+    trimesh = load_trimesh()
     try:
         found: Any = trimesh.load(path, force="mesh", process=False)
     except Exception as error:  # readers raise whatever the damage leads to
         raise NerfcompError(f"{path} is not a mesh that can be read ({error}).") from error
     colors = np.asarray(found.visual.vertex_colors)[:, :3] if found.visual.kind == "vertex" else None
     return Mesh(np.asarray(found.vertices, np.float64), np.asarray(found.faces, np.int64), colors)
+
+
+def load_trimesh() -> Any:
+    """The library that reads and writes mesh files.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import trimesh
+    except ImportError as error:
+        raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
+    return trimesh
 
 
 def _allowed(trained: RadianceFieldArtifact) -> Callable[[Tensor], Tensor]:
@@ -145,15 +152,22 @@ def _allowed(trained: RadianceFieldArtifact) -> Callable[[Tensor], Tensor]:
     return lambda x: occupied_at(x, wide, box, False)
 
 
-def _colors(trained: RadianceFieldArtifact, mesh: Mesh) -> NDArray[np.uint8]:
-    """Colours (V, 3) of the vertices, seen along their normals."""
+def surface_colors(
+    trained: RadianceFieldArtifact, points: NDArray[np.float64], normals: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Colours (M, 3) of points of a surface, seen along their normals.
+
+    Args:
+        trained: The field, in the state of `Artifact.evaluating`.
+        points: (M, 3) in the space in which it is marched.
+        normals: (M, 3) unit, outward.
+    """
     box = trained.field.aabb
-    points = torch.from_numpy(mesh.vertices).to(box)
-    inward = -torch.from_numpy(vertex_normals(mesh)).to(box)
-    step = torch.full((len(points),), float((box[1] - box[0]).norm()) / 1024, device=box.device)
-    parts = [
-        trained.field.shade(x, d, dt).rgb
-        for x, d, dt in zip(*(torch.split(value, _CHUNK) for value in (points, inward, step)))
-    ]
-    rgb: NDArray[np.uint8] = (torch.cat(parts).clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return rgb
+    length = float((box[1] - box[0]).norm()) / 1024
+    found = np.zeros((len(points), 3), np.uint8)
+    for first in range(0, len(points), _CHUNK):
+        some = slice(first, first + _CHUNK)
+        x, d = torch.from_numpy(points[some]).to(box), -torch.from_numpy(normals[some]).to(box)
+        rgb = trained.field.shade(x, d, x.new_full((len(x),), length)).rgb
+        found[some] = (rgb.clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return found
