@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,24 @@ def start(
     )
     process.start()
     return process
+
+
+def call(work: Callable[..., None], everyone: Sequence[tuple[Any, ...]]) -> None:
+    """Call a function in processes that run together, with the arguments of each of them.
+
+    Raises:
+        RunError: One of them did not end well; what it said stands on the screen.
+    """
+    started = [server().Process(target=work, args=arguments, daemon=True) for arguments in everyone]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(280)
+    ended = [process.exitcode for process in started]
+    for process in started:
+        process.kill()
+    if any(code != 0 for code in ended):
+        raise RunError(f"The processes ended with {ended}.")
 
 
 def free_port() -> int:

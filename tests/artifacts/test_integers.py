@@ -84,6 +84,7 @@ def picture(trained: SceneArtifact) -> torch.Tensor:
         return trained.draw(trained.scene.camera._replace(c2w=trained.scene.camera.c2w[:1])).rgb
 
 
+@pytest.mark.slow
 def test_integers_draw_what_was_trained(trained: SceneArtifact) -> None:
     fake = calibrated(trained, [FakeQuantization()], 2)
     integers, truth = picture(to_integers(fake)), picture(fake)

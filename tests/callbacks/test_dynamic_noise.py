@@ -51,6 +51,7 @@ def test_the_fields_gradient_is_that_of_the_joint_likelihood() -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 def test_noise_is_found_where_it_is(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     noise, batches = DynamicNoise(log_noise=-1.0, lr=1e-2), [batch(generator) for _ in range(300)]

@@ -160,6 +160,7 @@ def test_entries_that_no_ray_reads_become_zero(tmp_path: Path) -> None:
     assert bool(final[~unread].any())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     class Save(Callback):
         def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -174,6 +175,7 @@ def test_a_resumed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_nerf_is_trained_for_few_bits_through_yaml(tmp_path: Path) -> None:
     field = {"class_path": "NeRFField", "init_args": {"depth": 2, "width": 16, "skips": [0]}}
     sampler = {"class_path": "HierarchicalSampler", "init_args": {"n_samples": 8, "n_importance": 8, "resolution": 8}}

@@ -64,6 +64,7 @@ def test_too_few_photographs_and_blank_ones_are_said(tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_frames_of_a_film_are_spread_evenly(tmp_path: Path) -> None:
     levels = np.repeat(np.arange(20, dtype=np.uint8) * 12, 3)
     film = np.broadcast_to(levels.reshape(20, 1, 1, 3), (20, 32, 48, 3))

@@ -79,6 +79,7 @@ def test_slim_writes_a_smaller_student(ckpt: Path, run: Callable[..., str], tmp_
         run("slim", ckpt, "--out", tmp_path / "slim.ckpt")
 
 
+@pytest.mark.slow
 def test_export_writes_a_graph_of_any_size(ckpt: Path, run: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     text = run("export", "onnx", ckpt, "--out", tmp_path / "student.onnx", "--scale", "1.5")

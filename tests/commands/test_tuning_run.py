@@ -27,7 +27,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps and few rays."""
     monkeypatch.setattr("nerfcomp.artifacts.radiance_field._RAYS", 128)
     monkeypatch.setattr(tuning_run, "_RAYS", 64)
-    monkeypatch.setattr(tuning_run, "_step_seconds", lambda options, reader: options.seconds / 50)
+    monkeypatch.setattr(tuning_run, "_step_seconds", lambda options, reader: options.seconds / 25)
 
 
 @pytest.fixture()
@@ -39,6 +39,7 @@ def reader() -> ProceduralReader:
     return ProceduralReader(image_size=16, n_train=4, n_val=1, n_test=1)
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_file_within_its_limit(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.nfc"
     words = ["encode", str(checkpoint), "--out", str(out), "--target_bytes", str(LIMIT), "--tune", "50s", *READER]
@@ -48,6 +49,7 @@ def test_the_command_leaves_a_file_within_its_limit(checkpoint: Path, tmp_path: 
     read_nfc(out)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +60,7 @@ def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(
         """Dies after a checkpoint, as a process does that is killed, without any farewell."""
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-            if trainer.global_step == 30:
+            if trainer.global_step == 15:
                 raise Killed
 
     steps: list[int] = []
@@ -78,12 +80,13 @@ def test_a_killed_run_goes_on_and_ends_like_an_undisturbed_one(
         with pytest.raises(Killed):
             tuned_field(checkpoint, LIMIT, 50.0, reader(), tmp_path / "run")
     again = tuned_field(checkpoint, LIMIT, 50.0, reader(), tmp_path / "run")
-    assert steps[:2] == [0, 0] and steps[2] >= 29
+    assert steps[:2] == [0, 0] and steps[2] >= 14
     assert again.qp == whole.qp
     weights = zip(plain_parameters(whole.field).values(), plain_parameters(again.field).values())
     assert all(bool((one == other).all()) for one, other in weights)
 
 
+@pytest.mark.slow
 def test_a_run_of_other_options_is_not_gone_on_with(checkpoint: Path, tmp_path: Path) -> None:
     tuned_field(checkpoint, LIMIT, 50.0, reader(), tmp_path / "run")
     other = tuned_field(checkpoint, 3000, 50.0, reader(), tmp_path / "run")

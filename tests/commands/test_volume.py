@@ -77,7 +77,7 @@ class Interrupt(Callback):
     """Ctrl-C in the middle of a run."""
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == 15:
+        if trainer.global_step == 6:
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -89,7 +89,7 @@ def test_ctrl_c_keeps_a_file_and_resuming_ends_like_an_undisturbed_run(
         source,
         target_bytes=6000,
         method="network",
-        steps=30,
+        steps=12,
         dtype="uint8",
         shape=SHAPE,
         axes="zyx",
@@ -106,6 +106,7 @@ def test_ctrl_c_keeps_a_file_and_resuming_ends_like_an_undisturbed_run(
     assert later["psnr"] == pytest.approx(whole["psnr"], abs=1e-6) and not later["stopped"]
 
 
+@pytest.mark.slow
 def test_wavelets_meet_a_psnr_with_the_smallest_file_and_train_nothing(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.nfc"
     main(["volume", str(source), "--out", str(out), *RAW, "--min_psnr", "38"])
@@ -123,7 +124,11 @@ def test_wavelets_meet_a_psnr_with_the_smallest_file_and_train_nothing(source: P
     )
 
 
-def test_a_network_far_behind_is_not_trained_to_its_end(source: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_network_far_behind_is_not_trained_to_its_end(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volume_choice, "_LEAST_TRIAL", 10)
     options = VolumeOptions(source, target_bytes=2500, steps=60, dtype="uint8", shape=SHAPE, axes="zyx")
     found = command.compress_volume(options, tmp_path / "a.nfc")
     assert found["method"] in volume_choice.TRANSFORMS and found["steps"] == 0
@@ -133,15 +138,17 @@ def test_a_network_far_behind_is_not_trained_to_its_end(source: Path, tmp_path: 
 @pytest.mark.slow
 def test_the_better_of_both_stays(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volume_choice, "_HOPE", 1000.0)
-    options = VolumeOptions(source, target_bytes=2500, steps=60, dtype="uint8", shape=SHAPE, axes="zyx")
+    monkeypatch.setattr(volume_choice, "_LEAST_TRIAL", 10)
+    options = VolumeOptions(source, target_bytes=2500, steps=20, dtype="uint8", shape=SHAPE, axes="zyx")
     both = command.compress_volume(options, tmp_path / "both.nfc")
     given = volume_reader(source, VolumeHints(dtype="uint8", shape=SHAPE, axes="zyx")).read()
     others = volume_choice.transformed(given, options)
-    trained = train_volume(given, Training(2500, 60))
-    assert others is not None and both["steps"] == 60
+    trained = train_volume(given, Training(2500, 20))
+    assert others is not None and both["steps"] == 20
     assert both["psnr"] == pytest.approx(max(others.psnr, volume_choice.psnr_of(given, trained)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_ctrl_c_between_transforms_keeps_the_first(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ from tests.tiny import TinyReader
 
 onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx'")
 pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
+pytestmark = pytest.mark.slow
 
 
 def student(ndc: bool = False) -> LightFieldArtifact:

@@ -160,6 +160,7 @@ class TestTwins:
             torch.testing.assert_close(ours, reference, atol=1e-4 * reference.abs().max().item(), rtol=1e-4)
 
     @pytest.mark.parametrize(("size", "resolution"), [(19, 1024), (24, 1024), (24, 256)])
+    @pytest.mark.slow
     def test_full_size_level(self, size: int, resolution: int, backend: Backend) -> None:
         """Multiples of 2^-13 have positions on the lattice that are float32 numbers, fused additions or not."""
         geometry = grid_geometry(1, size, resolution, resolution)

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from nerfcomp.fields import NGPField
 from nerfcomp.modules import processes
 from nerfcomp.modules.processes import RankShares, SparseExchange, agreed_buffers, sparse_parameters
 from nerfcomp.rendering import OccupancySampler
+from tests.ranks import call
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def run(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("pair")
-    mp.spawn(run, (str(folder),), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
+    call(run, [(rank, str(folder)) for rank in range(2)])
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -33,6 +33,7 @@ def arguments(folder: Path, devices: int, batch: int) -> list[str]:
     return ["fit", "--config", str(folder / "config.yaml"), f"--model.init_args.hooks={hooks}"]
 
 
+@pytest.mark.slow
 def test_files_hold_exact_zeros_and_no_mask(tmp_path: Path) -> None:
     model: Any = train.main(arguments(tmp_path / "one", 1, 256)).model
     functions = pruning_functions(model.field)
@@ -51,6 +52,7 @@ def test_files_hold_exact_zeros_and_no_mask(tmp_path: Path) -> None:
     assert difference.mean() < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["binary_mask", "smallify", "dropout", "dynamic_dropout"])
 def test_shipped_configurations_start_and_settle(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

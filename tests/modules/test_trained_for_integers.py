@@ -72,6 +72,7 @@ def nerf(start: Path) -> RadianceFieldModule:
     return VanillaNeRFModule(*tiny_pair(), init_from=str(start), hooks=hooks)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ngp", "nerf"])
 def test_ranges_freeze_and_a_resumed_run_ends_the_same(kind: str, tmp_path: Path) -> None:
     make, fields = (ngp, tiny_ngp) if kind == "ngp" else (nerf, tiny_pair)
@@ -95,6 +96,7 @@ def test_ranges_freeze_and_a_resumed_run_ends_the_same(kind: str, tmp_path: Path
     assert_integers_survive(read_checkpoint(straight))
 
 
+@pytest.mark.slow
 def test_rounding_begins_at_a_step_and_until_then_training_is_that_in_float32(tmp_path: Path) -> None:
     start = save(*tiny_ngp(), tmp_path / "start.ckpt")
 
@@ -121,6 +123,7 @@ def test_ranges_are_frozen_after_a_step_at_least(after: int, begin: int) -> None
         FreezeRanges(after + 4, 0, batches=0)
 
 
+@pytest.mark.slow
 def test_frozen_ranges_are_those_of_pictures(tmp_path: Path) -> None:
     pair = of_kind(read_checkpoint(save(*tiny_pair(), tmp_path / "start.ckpt")), RadianceFieldArtifact, "")
     hook = FakeQuantization(bits=6)

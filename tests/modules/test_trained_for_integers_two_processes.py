@@ -1,17 +1,13 @@
 """Two real processes train for integers as one: the same weights, steps and frozen ranges, near those of one."""
 
-import contextlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import train
 from tests.modules.tiny_fields import save, tiny_ngp
+from tests.ranks import dumped
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +43,7 @@ data:
 ENDS = ("low", "high", "gain")
 
 
-def fit(folder: Path, repository: Path, devices: int, batch: int) -> list[dict[str, Any]]:
+def fit(folder: Path, devices: int, batch: int) -> list[dict[str, Any]]:
     """Train in ``devices`` processes from an NGP; what each of them saw."""
     folder.mkdir()
     field, sampler = tiny_ngp()
@@ -56,19 +52,12 @@ def fit(folder: Path, repository: Path, devices: int, batch: int) -> list[dict[s
     given = {"field": field.arguments, "sampler": sampler.arguments, "start": start}
     config = folder / "config.yaml"
     config.write_text(CONFIG % (values | given))
-    if devices == 1:
-        with contextlib.chdir(folder):
-            train.main(["fit", "--config", str(config)])
-        return [torch.load(folder / "rank0.pt", weights_only=True)]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(repository / "train.py"), "fit", "--config", str(config)]
-    subprocess.run(command, cwd=folder, env=environment, check=True, timeout=900, stdin=subprocess.DEVNULL)
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(devices)]
+    return dumped(["fit", "--config", config], folder, devices)
 
 
-def test_two_processes_train_for_integers_as_one(tmp_path: Path, repository: Path) -> None:
-    first, second = fit(tmp_path / "two", repository, 2, 64)
-    (alone,) = fit(tmp_path / "one", repository, 1, 128)
+def test_two_processes_train_for_integers_as_one(tmp_path: Path) -> None:
+    first, second = fit(tmp_path / "two", 2, 64)
+    (alone,) = fit(tmp_path / "one", 1, 128)
     assert first["step"] == second["step"] == alone["step"] == 12
     assert all(a != b for a, b in zip(first["losses"], second["losses"]))  # they saw different rays
     assert first["state"].keys() == second["state"].keys() == alone["state"].keys()

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 
 from nerfcomp.geometry.cameras import make_camera
 from nerfcomp.geometry.paths import look_at
 from nerfcomp.rendering import OccupancyGrid
+from tests.ranks import call
 from tests.rendering.opacities import about
 
 BOX = torch.tensor([[-2.0, -2.0, -2.0], [2.0, 2.0, 2.0]])
@@ -228,8 +228,9 @@ def _update_with_own_field(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_agree(tmp_path: Path) -> None:
-    spawn(_update_with_own_field, args=(str(tmp_path),), nprocs=2)
+    call(_update_with_own_field, [(rank, str(tmp_path)) for rank in range(2)])
     one, other = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert all(torch.equal(one[key], other[key]) for key in one)
     quarters = one["occupied"][0, ::4, ::4, 0]
