@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
