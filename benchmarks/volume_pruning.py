@@ -24,7 +24,7 @@ from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
 import torch
-from lightning import Callback
+from lightning import Callback, LightningModule, Trainer
 from torch.optim import Adam
 
 from benchmarks.common import report
@@ -47,9 +47,11 @@ from nerfcomp.readers import Volume, volume_reader
 
 logger = logging.getLogger("benchmark")
 GRID = ["grid.*"]
+UNPRUNED = ("none", "restarted")
 SHARES = (1 / 2, 1 / 4, 1 / 8)  # of B
 STRENGTHS: dict[str, list[float]] = {
     "none": [0.0],
+    "restarted": [0.0],  # nothing is pruned, but optimizer and learning rate start again where pruning would settle
     "binary": [4e-8],
     "smallify": [5e-8, 5e-7],
     "static": [-3.5],
@@ -84,6 +86,17 @@ class Settings(NamedTuple):
     seed: int
 
 
+class SecondStart(LearnedPruning):
+    """What `LearnedPruning` does to the optimizer and its schedule, where no hook prunes."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the step of the second start."""
+        self._step, self._turn = trainer.global_step, max(1, round(trainer.max_steps * self.share))
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add no losses."""
+
+
 def hook_of(method: str, strength: float, axis: int | None, points: int) -> WeightHook:
     """The hook of a method, with the published settings beside its strength."""
     if method == "binary":
@@ -96,7 +109,7 @@ def hook_of(method: str, strength: float, axis: int | None, points: int) -> Weig
 def trained(given: Volume, method: str, strength: float, axis: int | None, settings: Settings) -> VolumeArtifact:
     """Train the latent grid with a method."""
     torch.manual_seed(settings.seed)
-    hooks = [] if method == "none" else [hook_of(method, strength, axis, settings.points)]
+    hooks = [] if method in UNPRUNED else [hook_of(method, strength, axis, settings.points)]
     module = VolumeModule(
         field=LatentGridVolume(),
         optimizer=lambda parameters: Adam(parameters, lr=settings.learning_rate),
@@ -106,7 +119,8 @@ def trained(given: Volume, method: str, strength: float, axis: int | None, setti
     )
     module.hparams.clear()  # they hold functions, which no checkpoint should
     data = VolumeDataModule(KnownVolume(given), settings.points, importance=0.0, seed=settings.seed)
-    callbacks: list[Callback] = [] if method == "none" else [LearnedPruning(rate=settings.rate)]
+    kind = SecondStart if method == "restarted" else LearnedPruning
+    callbacks: list[Callback] = [] if method == "none" else [kind(rate=settings.rate)]
     callbacks += [DynamicNoise(log_noise=strength)] if method == "dynamic" else []
     inner_trainer(settings.steps, callbacks).fit(module, datamodule=data)
     return module.trained.replace(field=module.trained.field.eval()).without_hooks()
@@ -176,13 +190,13 @@ def run(given: Volume, arguments: argparse.Namespace, path: Path) -> None:
     settings = Settings(*(getattr(arguments, name) for name in Settings._fields))
     axis = None if arguments.apart else 0
     for method in ["none", *(name for name in arguments.methods if name != "none")]:
-        for strength in STRENGTHS[method] if method == "none" else arguments.strengths or STRENGTHS[method]:
+        for strength in STRENGTHS[method] if method in UNPRUNED else arguments.strengths or STRENGTHS[method]:
             rows = [row for row in read_rows(path) if (row.volume, row.steps) == (given.name, settings.steps)]
-            key = (method, strength, method != "none" and axis is not None)
+            key = (method, strength, method not in UNPRUNED and axis is not None)
             if any((row.method, row.strength, row.shared) == key for row in rows):
                 continue
             whole = next((row.bytes for row in rows if row.method == "none" and row.asked == 1.0), None)
-            found = rows_of(given, method, strength, None if method == "none" else axis, settings, whole)
+            found = rows_of(given, method, strength, None if method in UNPRUNED else axis, settings, whole)
             append(path, found)
             for row in found:
                 logger.info("%s", row)
