@@ -121,21 +121,22 @@ def import_nerf_pytorch(
     logger.info(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))
 
 
-def import_neus(input: Path, out: Path, reader: SceneReader, force: bool = False) -> None:
+def import_neus(
+    input: Path, out: Path, reader: SceneReader, background: bool | None = None, force: bool = False
+) -> None:
     """Turn a ckpt_*.pth of the authors' NeuS into a checkpoint of ours.
-
-    Its background network, if it has one, is left out.
 
     Args:
         input: The checkpoint.
         out: Checkpoint to write.
-        reader: The scene it was trained on: usually ``DTUReader``.
+        reader: The scene it was trained on: usually ``DTUReader``; with surroundings where there is a background.
+        background: Take the background network over, too; when absent, if the file shows that it was trained.
         force: Overwrite ``out``.
     """
     refuse_overwrite(out, force)
     scene = reader.read("train")
     white = 1.0 if scene.has_alpha else 0.0
-    trained = read_neus_artifact(input, SceneInfo.from_scene(scene, (white, white, white)))
+    trained = read_neus_artifact(input, SceneInfo.from_scene(scene, (white, white, white)), None, background)
     with new_file(out, force) as temporary:
         write_checkpoint(trained, temporary)
     logger.info(format_table(["checkpoint", "weights"], [[str(out), fp32_bytes(trained) // 4]]))

@@ -60,7 +60,7 @@ def field_mesh(
     with trained.evaluating():
         level = field.surface_level() if options.level is None else options.level
         surface = LevelSet(field.solidity, level, field.steepest(), _allowed(trained))
-        mesh = extract_mesh(surface, field.aabb, options.resolution)
+        mesh = extract_mesh(surface, field.surface_box, options.resolution)
         if not len(mesh.faces):
             raise NerfcompError(f"The field has no surface at {level:g}. Choose another --level.")
         mesh = mesh if scene is None else masked(mesh, scene)
@@ -162,7 +162,7 @@ def surface_colors(
         points: (M, 3) in the space in which it is marched.
         normals: (M, 3) unit, outward.
     """
-    box = trained.field.aabb
+    box = trained.field.surface_box
     length = float((box[1] - box[0]).norm()) / 1024
     found = np.zeros((len(points), 3), np.uint8)
     for first in range(0, len(points), _CHUNK):

@@ -1,5 +1,6 @@
 """Checkpoints of the authors' NeuS (``ckpt_*.pth``) as our fields."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _NETWORKS = {
     "color_network_fine": "color_network",
     "variance_network_fine": "deviation_network",
 }
+_BACKGROUND = {"nerf": "outside"}
 _MOST_BYTES = 2**28
 _BLOCK = 4  # cells along an axis that are ruled out together
 _STEEPEST = 2.0  # slope of a learned distance
@@ -26,11 +28,13 @@ _CHUNK = 2**15
 _ADVICE = "Use a file that exp_runner.py of NeuS has written into its folder checkpoints."
 
 
-def read_neus(path: Path) -> NeuSField:
-    """Read the networks of a checkpoint; its background network (``nerf``) and optimizer are left out.
+def read_neus(path: Path, background: bool | None = None) -> NeuSField:
+    """Read the networks of a checkpoint. Its optimizer is left out.
 
     Args:
         path: The file.
+        background: Read its background network (``nerf``), too; when absent, if it was trained. There is one in any
+            case.
 
     Returns:
         The field, in the cube around the unit sphere.
@@ -42,7 +46,8 @@ def read_neus(path: Path) -> NeuSField:
     lacking = [name for name in _NETWORKS if not isinstance(stored, dict) or not isinstance(stored.get(name), dict)]
     if lacking:
         raise CheckpointError(f"{path} has no {lacking[0]}. {_ADVICE}")
-    tensors = {f"{ours}.{key}": value for theirs, ours in _NETWORKS.items() for key, value in stored[theirs].items()}
+    networks = _NETWORKS | (_BACKGROUND if _with_background(stored, background, path) else {})
+    tensors = {f"{ours}.{key}": value for theirs, ours in networks.items() for key, value in stored[theirs].items()}
     field = NeuSField(**_shape(tensors, path))
     tensors["deviation_network.variance"] = tensors["deviation_network.variance"].reshape(1)
     wanted = {name: value.shape for name, value in field.named_parameters()}
@@ -55,6 +60,20 @@ def read_neus(path: Path) -> NeuSField:
     return field.eval()
 
 
+def _with_background(stored: dict[str, Any], wanted: bool | None, path: Path) -> bool:
+    """Whether a file's background network is read.
+
+    Its parameters are the first of an optimizer, whose state knows those alone that had a gradient.
+    """
+    if wanted is False:
+        return False
+    if wanted and not isinstance(stored.get("nerf"), dict):
+        raise CheckpointError(f"{path} has no background network (nerf). {_ADVICE}")
+    state = stored["optimizer"].get("state") if isinstance(stored.get("optimizer"), dict) else None
+    trained = isinstance(state, dict) and 0 in state and isinstance(stored.get("nerf"), dict)
+    return bool(wanted) or trained
+
+
 def _shape(tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
     """Arguments of the field that has tensors of these names and sizes."""
     sdf = _depth(tensors, "sdf_network")
@@ -63,7 +82,11 @@ def _shape(tensors: dict[str, Tensor], path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} lacks layers of the published networks. {_ADVICE}")
     width, encoded = tensors["sdf_network.lin0.bias"].shape[0], tensors["sdf_network.lin0.weight_v"].shape[1]
     narrow = [n for n in range(sdf - 1) if tensors[f"sdf_network.lin{n}.bias"].shape[0] == width - encoded]
-    return {
+    found = {"background_depth": sum(name.startswith("outside.pts_linears.") for name in tensors) // 2}
+    first = tensors.get("outside.pts_linears.0.bias")
+    if first is not None:
+        found |= {"background": True, "background_width": len(first)}
+    return (found if found["background_depth"] else {}) | {
         "sdf_hidden_layers": sdf - 1,
         "hidden_width": width,
         "skip": narrow[0] + 1 if narrow else 4,
@@ -77,13 +100,17 @@ def _depth(tensors: dict[str, Tensor], network: str) -> int:
     return sum(name.startswith(f"{network}.lin") and name.endswith(".bias") for name in tensors)
 
 
-def import_neus(path: Path, scene: SceneInfo, sampler: OccupancySampler | None = None) -> SurfaceArtifact:
+def import_neus(
+    path: Path, scene: SceneInfo, sampler: OccupancySampler | None = None, background: bool | None = None
+) -> SurfaceArtifact:
     """A checkpoint of the authors with all that drawing it needs.
 
     Args:
         path: The file.
-        scene: Views of the scene it was trained on, in the frame of the unit sphere, as `DTUReader` gives them.
+        scene: Views of the scene it was trained on, in the frame of the unit sphere, as `DTUReader` gives them, with
+            surroundings where the file has a background.
         sampler: Steps through the unit sphere; 512 of them when absent.
+        background: See `read_neus`.
 
     Returns:
         The field in its box, its emptiness found out.
@@ -91,27 +118,49 @@ def import_neus(path: Path, scene: SceneInfo, sampler: OccupancySampler | None =
     Raises:
         CheckpointError: See `read_neus`.
     """
-    field = read_neus(path)
+    field = read_neus(path, background)
+    if field.outside is not None:
+        _surround(field, scene)
     sampler = sampler or OccupancySampler(n_steps=512, opacity_threshold=0.001)
+    sampler.set_cascades(field.cascades)
     sampler.prepare(field.aabb)
     sampler.set_occupied(_occupied(field, sampler.grid))
     corners = [tuple(corner) for corner in field.aabb.tolist()]
     return SurfaceArtifact(field=field, sampler=sampler.eval(), scene=scene._replace(aabb=(corners[0], corners[1])))
 
 
+def _surround(field: NeuSField, scene: SceneInfo) -> None:
+    """Move a field into the cube of a scene, of which the innermost nested one holds the unit sphere."""
+    box = torch.tensor(scene.aabb)
+    doublings = math.log2(float(box[1, 0]))
+    if doublings < 1 or doublings % 1 or not torch.equal(box[1], -box[0]) or box.unique().numel() != 2:
+        raise CheckpointError(
+            f"The background needs a cube of 2, 4, 8, ... radii of the unit sphere, not {box.tolist()}: say "
+            "--reader.surroundings 4, or --background false to leave it out."
+        )
+    field.set_cascades(1 + int(doublings))
+    field.set_aabb(box)
+
+
 @torch.no_grad()
 def _occupied(field: NeuSField, grid: OccupancyGrid) -> Tensor:
-    """(1, R, R, R) the cells near the surface; blocks of them that lie far away are ruled out together."""
+    """(C, R, R, R) the cells near the surface; blocks of them that lie far away are ruled out together.
+
+    Everything beyond the sphere of a field with a background counts as occupied.
+    """
     resolution, coarse = grid.resolution, grid.resolution // _BLOCK
     blocks = torch.arange(coarse**3)
-    reach = _STEEPEST * float((field.aabb[1] - field.aabb[0]).norm()) / coarse / 2
+    reach = _STEEPEST * grid.diagonal / coarse / 2
     distances = [field.sdf(x) for x in grid.cell_points(blocks, 0.5, coarse).split(_CHUNK)]
     near = (torch.cat(distances).abs() <= reach).view(coarse, coarse, coarse)
     for axis in range(3):
         near = near.repeat_interleave(_BLOCK, axis)
-    cells = near.flatten().nonzero().squeeze(1)
     length = grid.diagonal / resolution
+    occupied = torch.zeros(grid.cascades, resolution**3, dtype=torch.bool)
+    if field.outside is not None:
+        occupied |= field.radius(grid.cell_points(torch.arange(resolution**3))) > 1 - length / float(field.half_side)
+        occupied[1:] = True
+    cells = (near.flatten() & ~occupied[0]).nonzero().squeeze(1)
     found = [field.peak_alpha(x, x.new_full((len(x),), length)) for x in grid.cell_points(cells).split(_CHUNK)]
-    occupied = torch.zeros(resolution**3, dtype=torch.bool)
-    occupied[cells] = torch.cat([torch.zeros(0), *found]) > _LEAST_WEIGHT
-    return occupied.view(1, resolution, resolution, resolution)
+    occupied[0, cells] = torch.cat([torch.zeros(0), *found]) > _LEAST_WEIGHT
+    return occupied.view(grid.occupied.shape)

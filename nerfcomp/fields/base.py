@@ -108,6 +108,11 @@ class RadianceField(Field):
         """
         return math.log(2.0) * 100 / float((self.aabb[1] - self.aabb[0]).max())
 
+    @property
+    def surface_box(self) -> Tensor:
+        """(2, 3) corners of the box in which surfaces are looked for."""
+        return self.aabb
+
     def steepest(self) -> float | None:
         """Most that `solidity` changes per unit of length; unknown of densities."""
         return None

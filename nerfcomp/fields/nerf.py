@@ -65,6 +65,7 @@ class VanillaNeRF(nn.Module):
             perhaps a fifth that nobody reads but nerf-pytorch has.
         precision: Type that the layers compute in; ``bfloat16`` is several times faster on CPUs with matrix units.
             Weights and outputs stay float32.
+        coordinates: Of a position.
 
     Raises:
         ValueError: An argument outside its range.
@@ -80,6 +81,7 @@ class VanillaNeRF(nn.Module):
         use_viewdirs: bool = True,
         outputs: int = 5,
         precision: Precision = "float32",
+        coordinates: int = 3,
     ) -> None:
         super().__init__()
         for name, value in {key: value for key, value in locals().items() if key in _RANGES}.items():
@@ -91,7 +93,7 @@ class VanillaNeRF(nn.Module):
         self.skips = frozenset(skips)
         self.use_viewdirs = use_viewdirs
         self.dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.encode_position, points = _encoding(position_frequencies)
+        self.encode_position, points = _encoding(position_frequencies, coordinates)
         self.encode_direction, directions = _encoding(direction_frequencies) if use_viewdirs else (nn.Identity(), 0)
         inner = [JoinedLinear([points * (layer in self.skips), width], width) for layer in range(depth - 1)]
         self.pts_linears = nn.ModuleList([nn.Linear(points, width), *inner])
@@ -161,11 +163,11 @@ class VanillaNeRF(nn.Module):
         return h
 
 
-def _encoding(frequencies: int) -> tuple[nn.Module, int]:
-    """An encoding of three coordinates and its length."""
+def _encoding(frequencies: int, coordinates: int = 3) -> tuple[nn.Module, int]:
+    """An encoding of some coordinates and its length."""
     if frequencies == 0:
-        return nn.Identity(), 3
-    encoding = Frequency(frequencies)
+        return nn.Identity(), coordinates
+    encoding = Frequency(frequencies, coordinates)
     return encoding, encoding.out_features
 
 

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from nerfcomp.descriptions import own_arguments
+from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.encodings import Frequency
+from nerfcomp.fields.outside import Outside
 from nerfcomp.fields.surface import Geometry, SurfaceField
 
 _BETA = 100.0
 _INITIAL = 0.3  # of the variance: exp(3) per unit
+_BEYOND = 0.2  # radii outside of the sphere up to which the distance is asked, as where published gradients count
+_OF_BACKGROUND = ("background", "background_depth", "background_width", "cascades")
 
 
 class WeightNormLinear(nn.Module):
@@ -82,6 +85,11 @@ class NeuSField(SurfaceField):
         sphere_radius: Radius of the initial surface, in half widths of the cube.
         weight_norm: Weights are a direction and a length each, as they are trained; plain ones are coded.
         annealed: See `SurfaceField`.
+        background: Say what lies around the unit sphere, too, as the published field does of scenes without masks. The
+            reader's ``surroundings`` let rays go on that far.
+        background_depth: Layers of the network that does; 8 as published.
+        background_width: Their width; 256 as published.
+        cascades: Nested cubes of a scene with surroundings; those of the scene that it is trained on when absent.
 
     Raises:
         ValueError: An argument outside its range.
@@ -100,13 +108,17 @@ class NeuSField(SurfaceField):
         sphere_radius: float = 0.5,
         weight_norm: bool = True,
         annealed: float = 1.0,
+        background: bool = False,
+        background_depth: int = 8,
+        background_width: int = 256,
+        cascades: int | None = None,
     ) -> None:
         super().__init__()
         if not (2 <= sdf_hidden_layers <= 16 and 1 <= rgb_hidden_layers <= 16 and 40 <= hidden_width <= 1024):
             raise ValueError("NeuS has 2 to 16 hidden layers of the distance, 1 to 16 of the colour, 40 to 1024 wide.")
         if not (0 < skip < sdf_hidden_layers and 1 <= position_octaves <= 16 and 1 <= direction_octaves <= 16):
             raise ValueError(f"skip must lie between 1 and {sdf_hidden_layers - 1}, octaves between 1 and 16.")
-        self.arguments = own_arguments(locals())
+        self.arguments = own_arguments(locals(), *(() if background else _OF_BACKGROUND))
         self.position, self.direction = Frequency(position_octaves), Frequency(direction_octaves)
         self.skip, encoded = skip, self.position.out_features
         widths = [encoded, *[hidden_width] * sdf_hidden_layers, hidden_width + 1]
@@ -118,7 +130,18 @@ class NeuSField(SurfaceField):
         self.deviation_network = _Deviation()
         self._make_sphere(encoded, sphere_radius)
         self._make_colors()
+        if background:
+            require_between(1, 8, cascades=cascades)
+            self.outside = Outside(background_depth, background_width)
+        self._told = cascades
+        self.set_cascades(1)
         self.set_progress(None, annealed)
+
+    def set_cascades(self, cascades: int) -> None:
+        """Keep the sphere within the innermost of the scene's nested cubes, where there are surroundings."""
+        if self.outside is not None:
+            self.cascades = self._told or cascades
+            self.arguments["cascades"] = self.cascades
 
     @torch.no_grad()
     def _make_sphere(self, encoded: int, radius: float) -> None:
@@ -149,10 +172,6 @@ class NeuSField(SurfaceField):
         """Make the sharpness ``exp(value)`` per half width of the cube."""
         self.deviation_network.variance.fill_(value / 10)
 
-    def _to_sphere(self, x: Tensor) -> Tensor:
-        """The cube as [-1, 1]^3, in which the sphere of NeuS has radius 1."""
-        return (x - self.aabb.mean(0)) / self.half_side
-
     def _network(self, position: Tensor) -> Tensor:
         """Distance and features (M, 1 + width) at positions (M, 3) in the unit sphere."""
         encoded = self.position(position)
@@ -166,14 +185,19 @@ class NeuSField(SurfaceField):
         return out
 
     def sdf(self, x: Tensor) -> Tensor:
-        """Signed distance (M,) at positions (M, 3), positive outside."""
-        return self._network(self._to_sphere(x))[:, 0] * self.half_side
+        """Signed distance (M,) at positions (M, 3), positive outside; far beyond the sphere, the distance to it."""
+        position = self.to_sphere(x)
+        if self.outside is None:
+            return self._network(position)[:, 0] * self.half_side
+        away: Tensor = torch.linalg.vector_norm(position, dim=1) - 1
+        near = (away < _BEYOND).nonzero().squeeze(1)
+        return away.index_copy(0, near, self._network(position[near])[:, 0]) * self.half_side
 
     def geometry(self, x: Tensor) -> Geometry:
         """Distance, its exact gradient, which can be differentiated again while training, and features."""
         wanted = torch.is_grad_enabled()
         with torch.enable_grad():
-            position = self._to_sphere(x)
+            position = self.to_sphere(x)
             position = position if position.requires_grad else position.detach().requires_grad_()
             out = self._network(position)
             (gradients,) = torch.autograd.grad(out[:, 0].sum(), position, create_graph=wanted)
@@ -183,7 +207,7 @@ class NeuSField(SurfaceField):
 
     def color(self, x: Tensor, d: Tensor, geometry: Geometry) -> Tensor:
         """Colours (M, 3); the gradient is not normalised, as published."""
-        inputs = [self._to_sphere(x), self.direction(d), geometry.gradients, geometry.features]
+        inputs = [self.to_sphere(x), self.direction(d), geometry.gradients, geometry.features]
         values = torch.cat(inputs, 1)
         *hidden, last = self.color_network.layers
         for layer in hidden:
@@ -198,6 +222,8 @@ class NeuSField(SurfaceField):
         plain = NeuSField(**{**self.arguments, "weight_norm": False}).to(self.aabb.device)
         plain.set_aabb(self.aabb)
         plain.deviation_network.load_state_dict(self.deviation_network.state_dict())
+        if plain.outside is not None and self.outside is not None:
+            plain.outside.load_state_dict(self.outside.state_dict())
         for ours, theirs in ((plain.sdf_network, self.sdf_network), (plain.color_network, self.color_network)):
             for layer, source in zip(ours.layers, theirs.layers):
                 layer.weight.copy_(source.weight)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from nerfcomp.fields.base import RadianceField
+from nerfcomp.fields.outside import Outside
 
 _SMALL = 1e-5  # of the published code: keeps the quotient of two vanishing numbers at 1, deep inside
 _REACH = 1.5 * math.sqrt(3) / 128  # 3/2 of half a diagonal of a cell of the usual occupancy grid, in half widths
@@ -53,12 +54,22 @@ class SurfaceShade(NamedTuple):
 class SurfaceField(RadianceField):
     """A signed distance and colours inside the cube.
 
+    Where a scene has surroundings, the surface lies in the sphere within the innermost of its nested cubes, and what is
+    beyond that sphere is said by a density: each sample asks the one or the other, and compositing is the same for all.
+
     Attributes:
         annealed: Share ``r`` in [0, 1] of the true slope in the opacity; below 1 while training, so that gradients also
             reach surfaces that look away.
+        cascades: Nested cubes of the scene; 1 where nothing is said of surroundings.
+        outside: What says them, or none.
     """
 
     annealed = 1.0
+    cascades = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside: Outside | None = None
 
     @property
     def inv_s(self) -> Tensor:
@@ -67,8 +78,23 @@ class SurfaceField(RadianceField):
 
     @property
     def half_side(self) -> Tensor:
-        """Half the width of the cube."""
-        return (self.aabb[1, 0] - self.aabb[0, 0]) / 2
+        """Half the width of the cube in which the surface lies."""
+        half: Tensor = (self.aabb[1, 0] - self.aabb[0, 0]) / 2**self.cascades
+        return half
+
+    @property
+    def surface_box(self) -> Tensor:
+        """(2, 3) corners of the cube in which the surface lies."""
+        return self.aabb.mean(0) + self.half_side * self.aabb.new_tensor([[-1.0], [1.0]])
+
+    def to_sphere(self, x: Tensor) -> Tensor:
+        """Positions (M, 3) in the cube of the surface as [-1, 1]^3, in which there is the unit sphere."""
+        return (x - self.aabb.mean(0)) / self.half_side
+
+    def radius(self, x: Tensor) -> Tensor:
+        """Distance (M,) of positions (M, 3) from the middle, in half widths."""
+        distance: Tensor = torch.linalg.vector_norm(self.to_sphere(x), dim=1)
+        return distance
 
     def set_sharpness(self, value: float) -> None:
         """Make the sharpness ``exp(value)`` per half width of the cube."""
@@ -114,11 +140,19 @@ class SurfaceField(RadianceField):
         """Opacity (M,) of intervals, from the distances at both of their ends, without a normal."""
         half = d * (dt / 2).unsqueeze(1)
         before, after = self.sdf(torch.cat([x - half, x + half])).chunk(2)
-        return self.alpha_between(before, after, dt)
+        return self.alpha_between(before, after, dt, x)
 
-    def alpha_between(self, before: Tensor, after: Tensor, dt: Tensor) -> Tensor:
-        """Opacity (M,) of intervals of length (M,) from the distances at both of their ends."""
-        return section_alpha((before + after) / 2, (after - before) / dt, dt, self.inv_s, self.annealed)
+    def alpha_between(self, before: Tensor, after: Tensor, dt: Tensor, x: Tensor) -> Tensor:
+        """Opacity (M,) of intervals of length (M,) about (M, 3) from the distances at both of their ends."""
+        found = section_alpha((before + after) / 2, (after - before) / dt, dt, self.inv_s, self.annealed)
+        if self.outside is None:
+            return found
+        beyond = (self.radius(x) >= 1).nonzero().squeeze(1)
+        return found.index_copy(0, beyond, self._outside_alpha(x[beyond], dt[beyond]))
+
+    def _outside_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
+        assert self.outside is not None, "has surroundings"
+        return self.outside.alpha(self.to_sphere(x), dt / self.half_side)
 
     def peak_alpha(self, x: Tensor, dt: Tensor) -> Tensor:
         """Largest weight (M,), over all directions, of intervals (M,) anywhere in a cell of the grid at (M, 3).
@@ -126,14 +160,26 @@ class SurfaceField(RadianceField):
         Light reaches the inside of a surface only through the surface, which leaves ``sigmoid(f s)`` of it: far inside
         the opacity is 1, and yet there is nothing to see.
         """
+        if self.outside is None:
+            return self._peak_weight(x, dt)
+        radius, found = self.radius(x), []
+        for rows, peak in ((radius <= 1 + _REACH, self._peak_weight), (radius >= 1 - _REACH, self._outside_alpha)):
+            chosen = rows.nonzero().squeeze(1)
+            found.append(x.new_zeros(len(x)).index_copy(0, chosen, peak(x[chosen], dt[chosen])))
+        return torch.maximum(*found)
+
+    def _peak_weight(self, x: Tensor, dt: Tensor) -> Tensor:
         distance = self.sdf(x)
         nearest = distance.sign() * (distance.abs() - _REACH * self.half_side).clamp(min=0.0)
         before, after = (torch.sigmoid((nearest + side * dt) * self.inv_s) for side in (0.5, -0.5))
         return before - after
 
     def solidity(self, x: Tensor) -> Tensor:
-        """Minus the signed distance."""
-        return -self.sdf(x)
+        """Minus the signed distance; beyond the sphere of a scene with surroundings nothing is solid."""
+        distance = self.sdf(x)
+        if self.outside is not None:
+            distance = torch.maximum(distance, (self.radius(x) - 1) * self.half_side)
+        return -distance
 
     def surface_level(self) -> float:
         """The surface is at distance 0."""
@@ -144,7 +190,27 @@ class SurfaceField(RadianceField):
         return 2.0
 
     def shade(self, x: Tensor, d: Tensor, dt: Tensor) -> SurfaceShade:  # type: ignore[override]
-        """Opacity, colour, normal and geometry of samples at (M, 3), seen along unit (M, 3), of length (M,)."""
+        """Opacity, colour, normal and geometry of samples at (M, 3), seen along unit (M, 3), of length (M,).
+
+        Geometry is that of the samples that a surface speaks for, all of them unless the scene has surroundings.
+        """
+        if self.outside is None:
+            return self._surface_shade(x, d, dt)
+        inside = self.radius(x) < 1
+        within, beyond = inside.nonzero().squeeze(1), (~inside).nonzero().squeeze(1)
+        own = self._surface_shade(x[within], d[within], dt[within])
+        other = self.outside.shade(self.to_sphere(x[beyond]), d[beyond], dt[beyond] / self.half_side)
+
+        def joined(values: Tensor, others: Tensor) -> Tensor:
+            empty = values.new_zeros(len(x), *values.shape[1:])
+            return empty.index_copy(0, within, values).index_copy(0, beyond, others.to(values.dtype))
+
+        nothing = other.rgb.new_zeros(len(beyond), 3)
+        return SurfaceShade(
+            joined(own.alpha, other.alpha), joined(own.rgb, other.rgb), joined(own.normals, nothing), own.geometry
+        )
+
+    def _surface_shade(self, x: Tensor, d: Tensor, dt: Tensor) -> SurfaceShade:
         geometry = self.geometry(x)
         slope = (d * geometry.gradients).sum(1)
         alpha = section_alpha(geometry.sdf, slope, dt, self.inv_s, self.annealed)

@@ -123,7 +123,9 @@ class RadianceFieldModule(EvaluatedModule):
         if DESCRIPTION_KEY in checkpoint:
             self.qps = checkpoint[DESCRIPTION_KEY].get("qp")
             self.rounded = bool(checkpoint[DESCRIPTION_KEY].get("rounded"))
-            self.take_cascades(checkpoint[DESCRIPTION_KEY]["field"]["init_args"].get("cascades", 1))
+            cascades = checkpoint[DESCRIPTION_KEY]["field"]["init_args"].get("cascades")
+            if cascades is not None:  # other fields have those of the scene
+                self.take_cascades(cascades)
             self.take_hooks(checkpoint, self.field)
         if DESCRIPTION_KEY in checkpoint and self.scene is not None:
             self.follow(SceneInfo.from_json(checkpoint[DESCRIPTION_KEY]["scene"]))

@@ -97,6 +97,7 @@ class SurfaceModule(RadianceFieldModule):
         self.sharpness = sharpness
         self.hull_steps = hull_steps
         self.least_weight = least_weight
+        self.sized = field.outside is None  # how many samples lie beyond the sphere is known to the field alone
 
     @property
     def trained(self) -> SurfaceArtifact:
@@ -125,7 +126,7 @@ class SurfaceModule(RadianceFieldModule):
     def choose(self, samples: Samples, viewdirs: Tensor) -> Samples:
         """Those with a weight in their pixel."""
         before, after = end_distances(samples, viewdirs, self.field.sdf)
-        alpha = self.watched(self.field.alpha_between)(before, after, samples.dt)
+        alpha = self.watched(self.field.alpha_between)(before, after, samples.dt, samples.x)
         return weighty_samples(samples, alpha, self.least_weight)
 
     def choose_sized(self, marched: Samples, viewdirs: Tensor) -> Sized:
@@ -194,6 +195,6 @@ class SurfaceModule(RadianceFieldModule):
         """Gradients at random places of the box."""
         if self.uniform_points == 0:
             return []
-        low, high = self.field.aabb
+        low, high = self.field.surface_box
         places = low + (high - low) * torch.rand(self.uniform_points, 3, device=low.device)
         return [self.field.geometry(places).gradients]

@@ -54,6 +54,8 @@ class DTUReader(PosedImageReader):
             most.
         pixel_centers: Send rays through the centres of pixels, otherwise through their corners.
         hold: Former name of ``test_every``.
+        surroundings: How many times the cube is doubled for what lies around it, as scenes without masks need it: 4
+            reach 16 times as far.
 
     Raises:
         ValueError: If a number is out of range.
@@ -70,11 +72,14 @@ class DTUReader(PosedImageReader):
         val_hold: int | None = None,
         pixel_centers: bool = True,
         hold: int | None = None,
+        surroundings: int = 0,
     ) -> None:
         super().__init__(root, pixel_centers)
         self.test_every = current(test_every, hold)
         require_between(1, downscale=downscale)
         require_between(0, test_every=self.test_every, val_hold=val_hold)
+        require_between(0, 7, surroundings=surroundings)
+        self.surroundings = surroundings
         self.downscale = downscale
         self.masks = masks
         self.half_side = half_side
@@ -91,11 +96,11 @@ class DTUReader(PosedImageReader):
         test = list(range(0, len(files), self.test_every)) if self.test_every else []
         train = [view for view in range(len(files)) if view not in test]
         splits, held = make_splits(train, [], test, self.val_hold)
-        aabb = cube((0.0, 0.0, 0.0), self.half_side)
+        aabb = cube((0.0, 0.0, 0.0), self.half_side * 2**self.surroundings)
         near, far = march_bounds(camera, aabb)
         return Views(
-            files, camera, splits, near, far, aabb, downscale=self.downscale, held=held, masks=masks,
-            to_world=matrices.scale,
+            files, camera, splits, near, far, aabb, cascades=1 + self.surroundings, downscale=self.downscale,
+            held=held, masks=masks, to_world=matrices.scale,
         )  # fmt: skip
 
     def path(self, kind: PathKind, n_frames: int) -> Camera:

@@ -17,6 +17,7 @@ from nerfcomp.fields import NeuSField
 from nerfcomp.geometry.rays import Rays
 from nerfcomp.rendering import render_image
 from tests.fields.test_neus import published_sdf
+from tests.fields.test_outside import published_outside
 from tests.readers.test_dtu import write_dtu
 
 
@@ -54,6 +55,60 @@ def test_a_checkpoint_of_the_authors_gives_their_values(tmp_path: Path) -> None:
     torch.testing.assert_close(field.sdf(x), published_sdf(state, x, 4, 2)[:, 0], atol=1e-5, rtol=1e-4)
     assert float(field.inv_s.detach()) == pytest.approx(float(torch.exp(torch.tensor(5.0))))
     assert field.arguments["skip"] == 2 and field.arguments["hidden_width"] == 64
+
+
+def with_background(width: int = 24, depth: int = 6) -> dict[str, Any]:
+    """The same with the NeRF that NeuS keeps for what is outside, after steps in which it had gradients."""
+    generator = torch.Generator().manual_seed(6)
+    widths = {f"pts_linears.{n}": (84 if n == 0 else width + 84 * (n == 5), width) for n in range(depth)}
+    widths |= {"views_linears.0": (width + 27, width // 2), "feature_linear": (width, width)}
+    widths |= {"alpha_linear": (width, 1), "rgb_linear": (width // 2, 3)}
+    nerf = {}
+    for name, (inputs, outputs) in widths.items():
+        nerf[f"{name}.weight"] = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
+        nerf[f"{name}.bias"] = torch.randn(outputs, generator=generator)
+    optimizer = {"state": {0: {"step": torch.tensor(9.0)}}, "param_groups": []}
+    return {**published_state(), "nerf": nerf, "optimizer": optimizer}
+
+
+def test_a_background_that_was_trained_is_read(tmp_path: Path) -> None:
+    stored, file = with_background(), tmp_path / "ckpt_300000.pth"
+    torch.save(stored, file)
+    field = read_neus(file)
+    assert field.outside is not None
+    field.set_cascades(3)
+    field.set_aabb(torch.tensor([[-4.0] * 3, [4.0] * 3]))
+    state = {f"outside.{name}": value for name, value in stored["nerf"].items()}
+    x = torch.randn(40, 3)
+    x = x / x.norm(dim=1, keepdim=True) * (1 + 3 * torch.rand(40, 1))
+    d, dt = torch.nn.functional.normalize(torch.randn(40, 3), dim=1), torch.full((40,), 0.3)
+    density, rgb = published_outside(state, x, d)
+    shown = field.shade(x, d, dt)
+    torch.testing.assert_close(shown.alpha, 1 - torch.exp(-density * dt), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(shown.rgb, rgb, atol=1e-5, rtol=1e-4)
+    assert read_neus(file, background=False).outside is None
+    torch.save({**stored, "optimizer": published_state()["optimizer"]}, file)
+    assert read_neus(file).outside is None and read_neus(file, background=True).outside is not None
+    del stored["nerf"]
+    torch.save(stored, file)
+    with pytest.raises(CheckpointError, match="no background network"):
+        read_neus(file, background=True)
+
+
+def test_a_background_needs_surroundings(tmp_path: Path) -> None:
+    torch.save(with_background(), tmp_path / "ckpt_000010.pth")
+    write_dtu(tmp_path / "scene")
+    command = ["import", "neus", str(tmp_path / "ckpt_000010.pth"), "--out", str(tmp_path / "ours.ckpt")]
+    command += ["--reader", "DTUReader", "--reader.root", str(tmp_path / "scene"), "--reader.masks", "false"]
+    with pytest.raises(CheckpointError, match="--reader.surroundings 4, or --background false"):
+        main(command)
+    main([*command, "--reader.surroundings", "2"])
+    trained = of_kind(read_artifact(tmp_path / "ours.ckpt"), SurfaceArtifact, "This shows")
+    assert trained.field.cascades == 3 and trained.sampler.occupied[1:].all()
+    assert 0.4 < float(trained.sampler.occupied[0].float().mean()) < 0.95  # the corners around the sphere, and surfaces
+    far = float(trained.scene.far)
+    ray = Rays(*(torch.tensor([v]) for v in ([1.2, 1.2, -3], [0, 0, 1.0], [0.0], [far], [0, 0, 1.0])))
+    assert float(trained.render(ray, torch.zeros(3)).opacity) > 0.9
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

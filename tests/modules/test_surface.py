@@ -16,6 +16,7 @@ from nerfcomp.fields import HashSurfaceField, NeuSField, SurfaceField
 from nerfcomp.geometry.rays import RayBatch
 from nerfcomp.modules import SurfaceModule
 from nerfcomp.optim import GridAdam
+from nerfcomp.readers import ProceduralReader, Scene, Split
 from nerfcomp.rendering import OccupancySampler
 from tests.modules.tiny_fields import data, quiet_fit
 
@@ -32,7 +33,13 @@ def tiny_neus() -> SurfaceField:
     return NeuSField(sdf_hidden_layers=3, hidden_width=40, skip=2, rgb_hidden_layers=1)
 
 
-FIELDS = [tiny_hash, tiny_neus]
+def tiny_surrounded() -> SurfaceField:
+    torch.manual_seed(0)
+    shape = {"sdf_hidden_layers": 3, "hidden_width": 40, "skip": 2, "rgb_hidden_layers": 1}
+    return NeuSField(**shape, background=True, background_depth=2, background_width=16)  # type: ignore[arg-type]
+
+
+FIELDS = [tiny_hash, tiny_neus, tiny_surrounded]
 
 
 def module(field: SurfaceField, **changes: float) -> SurfaceModule:
@@ -110,6 +117,33 @@ def test_sensitivities_are_found_for_every_weight(tmp_path: Path) -> None:
     weights = [name for name, value in trained.field.named_parameters() if value.dim() > 1]
     assert set(weights) <= set(found) and all(float(found[name].sum()) > 0 for name in weights)
     assert set(trained.bounded_layers()) == set(weights)
+
+
+class NestedReader(ProceduralReader):
+    """The solids in the innermost of three nested cubes."""
+
+    def read(self, split: Split) -> Scene:
+        scene = super().read(split)
+        return scene._replace(aabb=4 * scene.aabb, cascades=3, has_alpha=False, far=2 * scene.far)
+
+
+@pytest.mark.parametrize("make", [tiny_hash, tiny_surrounded])
+def test_scenes_with_surroundings_are_trained_and_resumed(tmp_path: Path, make: object) -> None:
+    def views() -> RayDataModule:
+        reader = NestedReader(image_size=16, n_train=3, n_val=1, n_test=1, supersampling=1)
+        return RayDataModule(reader, batch_size=64, steps_per_epoch=10)
+
+    straight, first, resumed = (module(make()) for _ in range(3))  # type: ignore[operator]
+    quiet_fit(straight, views(), tmp_path, 4)
+    quiet_fit(first, views(), tmp_path, 2).save_checkpoint(tmp_path / "first.ckpt")
+    quiet_fit(resumed, views(), tmp_path, 4, tmp_path / "first.ckpt")
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in straight.state_dict().items())
+    surrounded = make is tiny_surrounded
+    assert straight.field.cascades == (3 if surrounded else 1)
+    known = of_kind(read_artifact(tmp_path / "first.ckpt"), SurfaceArtifact, "This shows")
+    assert known.field.cascades == straight.field.cascades and len(known.sampler.occupied) == 3
+    side = 1.5 if surrounded else 6.0
+    assert float(known.field.half_side) == pytest.approx(float(views().split("train").aabb[1, 0]) * side / 6)
 
 
 def test_alpha_comes_with_the_rays() -> None:

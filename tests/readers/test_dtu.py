@@ -75,6 +75,14 @@ def test_without_masks_everything_counts(tmp_path: Path) -> None:
     assert not DTUReader(tmp_path, masks=False).read("train").has_alpha
 
 
+def test_surroundings_double_the_cube(tmp_path: Path) -> None:
+    scene = DTUReader(write_dtu(tmp_path), masks=False, surroundings=3).read("train")
+    assert scene.aabb.tolist() == [[-8.0] * 3, [8.0] * 3] and scene.cascades == 4
+    assert scene.far > 2.8 + 8 and scene.near < 1
+    with pytest.raises(ValueError, match="surroundings must lie between 0 and 7"):
+        DTUReader(tmp_path, surroundings=8)
+
+
 def test_every_eighth_view_is_held_out(tmp_path: Path) -> None:
     reader = DTUReader(write_dtu(tmp_path))
     assert reader.read("test").names == ("000000.png", "000008.png")
