@@ -33,6 +33,7 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     stride: int = 1,
+    masked: bool = False,
     trust: bool = False,
     volume: Path | None = None,
     max_elements: int = MOST_ELEMENTS,
@@ -47,13 +48,14 @@ def evaluate(
         out: Folder for results.json, per_image.csv and, for benchmarks, nerfbaselines.json and 3dgs_zip.csv; beside the
             file, in a folder of its name, when absent.
         stride: Draw every n-th row and column only, where whole views take too long.
+        masked: Measure PSNR inside the masks of the images alone. Nothing is written for benchmarks then.
         trust: Run the native decoder, where it is chosen, without its protective child process.
         volume: The true volume instead of a scene, for the file of one.
         max_elements: Most numbers that a file may decode to; more for large ones that you trust.
         force: Overwrite results that are there.
     """
     file = find_checkpoint(input)
-    what = "volume" if volume is not None else split
+    what = "volume" if volume is not None else f"{split}_masked" if masked else split
     refuse_overwrite((out or file.with_name(f"{file.stem}_{what}")) / "results.json", force)
     if volume is not None:
         evaluate_volume(input, volume, out, trust)
@@ -61,14 +63,17 @@ def evaluate(
     reader = scene_of(file, reader)
     scene = thinned(read_split(reader, split), stride)
     trained = read_scene_artifact(file, trust, max_elements)
-    views = evaluate_views(trained, scene)
+    if masked and not scene.has_alpha:
+        raise NerfcompError(f"The views of {scene_name(reader)} have no alpha, so that nothing says what is inside.")
+    views = evaluate_views(trained, scene, masked=masked)
     mean = mean_result(views)
     warn_of_another_scene(trained, scene, mean.psnr)
-    folder = out or file.with_name(f"{file.stem}_{split}")
+    folder = out or file.with_name(f"{file.stem}_{what}")
     size = file.stat().st_size
     write_json(folder / "results.json", {**mean._asdict(), "bytes": size, "sections": section_bytes(file)})
     write_csv(folder / "per_image.csv", views)
-    write_published(folder, file.name, scene_name(reader), views, size)
+    if not masked:
+        write_published(folder, file.name, scene_name(reader), views, size)
     logger.info(format_table(["view", "psnr", "ssim", "seconds"], [*views, ["mean", *mean[1:]]]))
     ratio = f", {fp32_bytes(trained) / size:.1f}x smaller than fp32" if file.suffix == ".nfc" else ""
     logger.info("%s: %s bytes%s. Written to %s", file, f"{size:,}", ratio, folder)

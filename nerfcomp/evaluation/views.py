@@ -21,9 +21,10 @@ from nerfcomp.geometry.rays import RayBatch, image_rays
 from nerfcomp.readers.scene import Scene, SceneReader, Split
 from nerfcomp.readers.video_paths import PathKind
 from nerfcomp.rendering import Rendered
-from nerfcomp.rendering.metrics import image_quality
+from nerfcomp.rendering.metrics import image_quality, psnr
 
 logger = logging.getLogger(__name__)
+_HALF = 127  # of the alpha of a pixel
 _NOTHING = 1e-3  # mean opacity below which pictures are empty
 
 
@@ -45,12 +46,13 @@ def view_batches(scene: Scene, background: Tensor) -> Iterator[RayBatch]:
         yield RayBatch(rays, rgb, background.expand(len(rgba), 3), camera.height, camera.width, name, only)
 
 
-def render_view(trained: SceneArtifact, batch: RayBatch) -> RenderedView:
+def render_view(trained: SceneArtifact, batch: RayBatch, counted: Tensor | None = None) -> RenderedView:
     """Render one whole view and measure it.
 
     Args:
         trained: The field.
         batch: Rays and true colours of a whole image.
+        counted: (N,) bool, pixels whose PSNR is measured; all when absent.
 
     Returns:
         The rendering, and PSNR, SSIM and seconds.
@@ -61,11 +63,18 @@ def render_view(trained: SceneArtifact, batch: RayBatch) -> RenderedView:
     seconds = time.perf_counter() - start
     shape = (batch.height, batch.width, 3)
     quality = image_quality(rendered.rgb.float().reshape(shape), batch.rgb.to(rendered.rgb.device).reshape(shape))
-    return RenderedView(rendered, ViewResult(batch.name, quality.psnr, quality.ssim, seconds))
+    found = quality.psnr
+    if counted is not None and bool(counted.any()):
+        found = psnr(rendered.rgb.float().cpu()[counted], batch.rgb.cpu()[counted]).item()
+    return RenderedView(rendered, ViewResult(batch.name, found, quality.ssim, seconds))
 
 
 def evaluate_views(
-    trained: SceneArtifact, scene: Scene, label: str = "render", pictures: Path | None = None
+    trained: SceneArtifact,
+    scene: Scene,
+    label: str = "render",
+    pictures: Path | None = None,
+    masked: bool = False,
 ) -> list[ViewResult]:
     """Render and measure every view of a scene, along the rays and between the distances of the field's training.
 
@@ -76,6 +85,7 @@ def evaluate_views(
         scene: Views with truth.
         label: Text of the progress bar.
         pictures: Folder that gets the renderings as 000.png, 001.png, ...; none are written when absent.
+        masked: Measure PSNR where the images are more opaque than not.
 
     Returns:
         One result per view, in the scene's order.
@@ -90,7 +100,8 @@ def evaluate_views(
     opacity = 0.0
     with trained.evaluating():
         for number, batch in enumerate(batches):
-            rendered, result = render_view(trained, batch)
+            counted = scene.images[number, ..., 3].flatten() > _HALF if masked else None
+            rendered, result = render_view(trained, batch, counted)
             results.append(result)
             opacity += float(rendered.opacity.mean()) / len(scene.names)
             if pictures is not None:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.convention import as_trained
@@ -54,6 +56,21 @@ def test_weights_that_have_diverged_are_not_measured() -> None:
     scene = ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1).read("test")
     with pytest.raises(DivergedError, match="not finite"):
         evaluate_views(trained, scene)
+
+
+def test_psnr_inside_masks_is_that_of_these_pixels(tmp_path: Path) -> None:
+    trained = tiny_teacher()
+    scene = ProceduralReader(image_size=16, n_train=2, n_val=1, n_test=2, supersampling=1).read("test")
+    evaluate_views(trained, scene, pictures=tmp_path)
+    found = evaluate_views(trained, scene, masked=True)
+    for number, result in enumerate(found):
+        with Image.open(tmp_path / f"{number:03d}.png") as picture:
+            drawn = np.asarray(picture, np.float64) / 255
+        rgba = scene.images[number].double().numpy() / 255
+        true = rgba[..., :3] * rgba[..., 3:] + np.array(trained.scene.background) * (1 - rgba[..., 3:])
+        inside = rgba[..., 3] > 0.5
+        assert 10 < inside.sum() < 240
+        assert result.psnr == pytest.approx(-10 * np.log10(np.square(drawn - true)[inside].mean()), abs=0.05)
 
 
 class Elsewhere(ProceduralReader):
