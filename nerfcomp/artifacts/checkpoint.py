@@ -85,6 +85,23 @@ def read_checkpoint(path: str | Path) -> Artifact:
     return trained
 
 
+def stage_state(path: str | Path, module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """Read what a stage of training kept for itself beside its artifact, where another stage can take it over.
+
+    Args:
+        path: Any file that training starts from.
+        module: What shall take it over.
+        prefix: Before its names in the checkpoint.
+
+    Returns:
+        A state of ``module``; empty where the file keeps none, or one of other shapes.
+    """
+    state = {} if Path(path).suffix == ".nfc" else load_file(path).get("state_dict")
+    own, found = module.state_dict(), state if _are_tensors(state) else {}
+    fits = all(f"{prefix}{key}" in found and found[f"{prefix}{key}"].shape == value.shape for key, value in own.items())
+    return {key: found[f"{prefix}{key}"] for key in own} if fits else {}
+
+
 def _check_loaded(module: nn.Module, path: str | Path) -> None:
     """Refuse weights that are not finite, and boxes that no scene has.
 

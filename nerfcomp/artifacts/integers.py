@@ -125,7 +125,8 @@ def take_ranges(trained: Artifact, batches: int = 8) -> None:
         trained: With quantizers; between two steps of its training, or after it.
         batches: See `calibrated`.
     """
-    grids = [grid for found in quantizers(trained.field).values() for grid in found.grids if not grid.learned]
+    found = [one for one in quantizers(trained.field).values() if one.made_by.ranges != "learned"]
+    grids = [grid for one in found for grid in one.grids]
     known = [copy.deepcopy(grid.state_dict()) for grid in grids]
     for grid in grids:
         grid.forget()

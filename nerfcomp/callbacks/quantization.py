@@ -39,7 +39,8 @@ class FreezeRanges(Callback):
         if step <= self.begin:
             wait_for_input(pl_module, step < self.begin)
         elif step == self.after:
-            trained: Any = pl_module.trained
-            take_ranges(trained, self.batches)
+            stage: Any = pl_module
+            take_ranges(stage.trained, self.batches)
+            stage.share_ranges()
         else:
             freeze_ranges(pl_module, step > self.after)

@@ -110,6 +110,9 @@ class FieldModule(LightningModule):
         if self._exchange is not None and synchronized:
             self._exchange.average()
 
+    def share_ranges(self) -> None:
+        """Let all copies of the field have the ranges of activations that it was just given, where there are several."""
+
     def stage(self, name: str) -> AbstractContextManager[Any]:
         """A part of a step, as the trainer's profiler calls it; see `nerfcomp.callbacks.StageTimes`."""
         trainer: Any = self.trainer

@@ -14,7 +14,7 @@ from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
-from nerfcomp.compression import WeightHook
+from nerfcomp.compression import WeightHook, freeze_ranges, quantizers
 from nerfcomp.devices import sent
 from nerfcomp.errors import NerfcompError
 from nerfcomp.fields import LightField
@@ -183,6 +183,14 @@ class LightFieldModule(EvaluatedModule):
         pairs = zip(self.field.state_dict().values(), self.student.state_dict().values(), strict=True)
         floating = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
         torch._foreach_lerp_([mine for mine, _ in floating], [theirs for _, theirs in floating], 1 - decay)
+
+    def share_ranges(self) -> None:
+        """Let the student learn with the ranges of its average, which follows it."""
+        assert self.student is not None and self.field is not None
+        theirs = quantizers(self.field)
+        for name, quantizer in quantizers(self.student).items():
+            quantizer.inputs.load_state_dict(theirs[name].inputs.state_dict())
+        freeze_ranges(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take architecture and scene from the checkpoint, which may be one of `write_checkpoint` without a student."""

@@ -12,6 +12,7 @@ from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.processes import RankShares
 from nerfcomp.modules.radiance_field import RadianceFieldModule, opacities
 from nerfcomp.modules.sized_step import MARCHED, rgb_error, sized_figures
+from nerfcomp.modules.stage_before import look_everywhere, meet_again
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler, Rendered, Samples, render
 from nerfcomp.rendering.emptiness import occupied_at
@@ -44,7 +45,8 @@ class VanillaNeRFModule(RadianceFieldModule):
         empty_points: Number of places per step that both networks are told to be empty.
         empty_weight: Weight of that loss.
         empty_margin: The densities there are driven below minus this, before their rectifier.
-        init_from: Checkpoint or ``.nfc`` file that the weights start from.
+        init_from: Checkpoint or ``.nfc`` file that the weights start from; ``training_sampler`` goes on with what the
+            stage before knew to be empty, or looks for it in the field.
         hooks: What changes how the field computes with its weights, see `FieldModule`.
     """
 
@@ -91,6 +93,19 @@ class VanillaNeRFModule(RadianceFieldModule):
         if self.training_sampler is not None:
             grid = self.training_sampler.grid
             self.memory = SurfaceMemory(grid.resolution, grid.cascades).to(grid.occupied.device)
+
+    def on_fit_start(self) -> None:
+        """Begin with ``init_from``, see the base class, and with what is empty there."""
+        super().on_fit_start()
+        if self.init_from is None or self.training_sampler is None:
+            return
+        assert self.memory is not None
+        grid = self.training_sampler.grid
+        if not (self.resumed or meet_again(self.init_from, self.training_sampler, self.memory, self.field.aabb)):
+            self.field.eval()  # ranges of activations do not move yet
+            look_everywhere(grid, self.watched(self.field.peak_alpha))
+            self.field.train()
+        grid.warmup_updates = 0  # a field that is trained is no fog
 
     def take_cascades(self, cascades: int) -> None:
         """Let the sampler of training have as many nested cubes as the scene needs, too."""

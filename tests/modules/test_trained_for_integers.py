@@ -52,14 +52,18 @@ def test_a_volume_network_in_yaml(tmp_path: Path) -> None:
     assert_integers_survive(model.trained)
 
 
-def test_a_student_in_yaml(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranges", ["learned", "percentile"])
+def test_a_student_in_yaml(ranges: str, tmp_path: Path) -> None:
     predict, student = write_configs(tmp_path)
     train.main(["predict", "--config", str(predict)])
-    options = [f"--model.init_args.hooks={json.dumps(HOOKS)}", "--trainer.logger=false"]
+    hook = {"class_path": "nerfcomp.compression.FakeQuantization", "init_args": {"bits": 6, "ranges": ranges}}
+    options = [f"--model.init_args.hooks={json.dumps([hook])}", "--trainer.logger=false"]
     options += ["--trainer.callbacks=[{class_path: FreezeRanges, init_args: {after: 3}}]"]
     model: Any = train.main(["fit", "--config", str(student), *options, "--trainer.enable_checkpointing=false"]).model
     found = quantizers(model.field).values()
     assert len(found) > 5 and all(grid.seen > 0 and not grid.observing for one in found for grid in one.grids)
+    learner = quantizers(model.student)  # learns with the very ranges of what is kept
+    assert all(one.grids[0].grid() == learner[name].grids[0].grid() for name, one in quantizers(model.field).items())
     assert_integers_survive(model.trained)
 
 
@@ -124,10 +128,11 @@ def test_ranges_are_frozen_after_a_step_at_least(after: int, begin: int) -> None
 
 
 @pytest.mark.slow
-def test_frozen_ranges_are_those_of_pictures(tmp_path: Path) -> None:
+def test_training_that_learns_nothing_ends_as_calibration_does(tmp_path: Path) -> None:
     pair = of_kind(read_checkpoint(save(*tiny_pair(), tmp_path / "start.ckpt")), RadianceFieldArtifact, "")
     hook = FakeQuantization(bits=6)
-    expected = [grid.grid() for one in quantizers(calibrated(pair, [hook], 2).field).values() for grid in one.grids]
+    alone = calibrated(pair, [hook], 2)
+    expected = [grid.grid() for one in quantizers(alone.field).values() for grid in one.grids]
     module = VanillaNeRFModule(
         *tiny_pair(),  # type: ignore[arg-type]
         optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1e-30),  # weights stay as they are
@@ -136,4 +141,6 @@ def test_frozen_ranges_are_those_of_pictures(tmp_path: Path) -> None:
     )
     quiet_fit(module, data(), tmp_path, 3, callbacks=[FreezeRanges(2, batches=2)])
     found = [grid.grid() for one in quantizers(module.field).values() for grid in one.grids]
-    assert found == expected and len({scale for scale, _ in found}) > 5
+    assert found == expected and len({scale for scale, _ in found}) > 5  # those of pictures
+    trained, integers = (to_integers(one).field.state_dict() for one in (module.trained, alone))
+    assert all(torch.equal(value, trained[name]) for name, value in integers.items())
