@@ -111,7 +111,7 @@ class FieldModule(LightningModule):
             self._exchange.average()
 
     def share_ranges(self) -> None:
-        """Let all copies of the field have the ranges of activations that it was just given, where there are several."""
+        """Let all copies of the field have the ranges of activations that it was just given, if there are several."""
 
     def stage(self, name: str) -> AbstractContextManager[Any]:
         """A part of a step, as the trainer's profiler calls it; see `nerfcomp.callbacks.StageTimes`."""
