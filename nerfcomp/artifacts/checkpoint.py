@@ -96,10 +96,16 @@ def stage_state(path: str | Path, module: nn.Module, prefix: str) -> dict[str, T
     Returns:
         A state of ``module``; empty where the file keeps none, or one of other shapes.
     """
-    state = {} if Path(path).suffix == ".nfc" else load_file(path).get("state_dict")
-    own, found = module.state_dict(), state if _are_tensors(state) else {}
-    fits = all(f"{prefix}{key}" in found and found[f"{prefix}{key}"].shape == value.shape for key, value in own.items())
-    return {key: found[f"{prefix}{key}"] for key in own} if fits else {}
+    if Path(path).suffix == ".nfc":
+        return {}
+    state = load_file(path).get("state_dict")
+    if not _are_tensors(state):
+        return {}
+    assert isinstance(state, dict)
+    shapes = {f"{prefix}{key}": value.shape for key, value in module.state_dict().items()}
+    if any(key not in state or state[key].shape != shape for key, shape in shapes.items()):
+        return {}
+    return {key.removeprefix(prefix): state[key] for key in shapes}
 
 
 def _check_loaded(module: nn.Module, path: str | Path) -> None:
