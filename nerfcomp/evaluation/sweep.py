@@ -112,7 +112,7 @@ def plot_sweep(points: Sequence[SweepPoint], path: Path) -> None:
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.margins(x=0.16, y=0.12)  # room for the words beside the last point
+    axes.margins(x=0.16, y=0.24)  # room for the words beside the last point and below the lowest
     axes.set_title("Rate and distortion of decoded files", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
