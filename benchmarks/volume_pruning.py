@@ -96,6 +96,9 @@ class SecondStart(LearnedPruning):
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add no losses."""
 
+    def _count(self, trainer: Trainer, module: LightningModule) -> None:
+        """Nothing is hooked."""
+
 
 def hook_of(method: str, strength: float, axis: int | None, points: int) -> WeightHook:
     """The hook of a method, with the published settings beside its strength."""
