@@ -94,6 +94,22 @@ def test_networks_are_as_close_as_with_the_formula_of_the_paper() -> None:
     assert mine < 1.1 * theirs
 
 
+def test_calibration_cuts_nothing_however_rare() -> None:
+    layer = nn.Linear(64, 8)
+    FakeQuantization().attach(layer)
+    generator = torch.Generator().manual_seed(0)
+    shown = [torch.rand(9000, 64, generator=generator) for _ in range(3)]
+    shown[1][4321, 7], shown[2][1234, 5] = (
+        5.0,
+        -3.0,
+    )  # rows that a sample of them misses, and only one of three calls has
+    with calibrating(layer.eval()):
+        for x in shown:
+            layer(x)
+    (grid,) = quantizers(layer)["weight"].grids
+    assert (float(grid.low), float(grid.high)) == (-3.0, 5.0)
+
+
 def test_ranges_follow_percentiles_and_freeze() -> None:
     grid = ActivationGrid(99.0, learned=False)
     values = torch.cat([torch.rand(9900), torch.full((100,), 1000.0)])

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 
@@ -10,6 +11,8 @@ from nerfcomp.fields import NeRFField
 from nerfcomp.modules import VanillaNeRFModule
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
 from tests.modules.tiny_fields import data, quiet_fit, save
+
+pytestmark = pytest.mark.slow
 
 
 def thin_pair() -> tuple[NeRFField, HierarchicalSampler]:
