@@ -47,8 +47,7 @@ class ActivationGrid(nn.Module):
     """Brings activations to 256 values whose range follows what is seen, until it is frozen.
 
     Args:
-        percentile: Share of the values of training, in per cent, that must lie below the upper end, and above the
-            lower one.
+        percentile: Share of the values, in per cent, that must lie below the upper end, and above the lower one.
         learned: Whether the step is trained, from that of the range on.
 
     Attributes:
@@ -58,7 +57,7 @@ class ActivationGrid(nn.Module):
         log_gain: Logarithm of the factor between the trained step and that of the range.
         gain: The same, where it stands still once it is frozen, whatever momentum the optimizer has.
         observing: In training mode, adapt the range to what comes, and the step as it is trained; not frozen.
-        calibrating: Widen the range to all that comes, in evaluation mode, too.
+        calibrating: Adapt the range in evaluation mode, too.
     """
 
     gain: Tensor
@@ -123,14 +122,14 @@ class ActivationGrid(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """Move the range towards that of ``x``, or widen it to hold all of it while calibrating; it always holds zero.
+        """Move the range towards that of ``x``; it always holds zero.
 
-        What is rare is not noise: the farthest samples of a NeRF, one of a ray, have the largest values, and a density
-        that cut ones raise there hides the background.
+        While calibrating with a percentile of 100 it holds everything. What is rare need not be noise: the farthest
+        samples of a NeRF, one of a ray, have its largest values, and a density that cut ones raise hides what is behind.
         """
         if x.numel() == 0:
             return
-        if self.calibrating:
+        if self.calibrating and self.percentile == 100:
             self.low.copy_(torch.minimum(self.low, x.amin()))
             self.high.copy_(torch.maximum(self.high, x.amax()))
             self.seen += 1

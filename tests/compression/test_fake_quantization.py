@@ -94,9 +94,9 @@ def test_networks_are_as_close_as_with_the_formula_of_the_paper() -> None:
     assert mine < 1.1 * theirs
 
 
-def test_calibration_cuts_nothing_however_rare() -> None:
+def test_a_percentile_of_100_cuts_nothing_however_rare() -> None:
     layer = nn.Linear(64, 8)
-    FakeQuantization().attach(layer)
+    FakeQuantization(percentile=100.0).attach(layer)
     generator = torch.Generator().manual_seed(0)
     shown = [torch.rand(9000, 64, generator=generator) for _ in range(3)]
     shown[1][4321, 7], shown[2][1234, 5] = (
