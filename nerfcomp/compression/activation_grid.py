@@ -125,7 +125,8 @@ class ActivationGrid(nn.Module):
         """Move the range towards that of ``x``; it always holds zero.
 
         While calibrating with a percentile of 100 it holds everything. What is rare need not be noise: the farthest
-        samples of a NeRF, one of a ray, have its largest values, and a density that cut ones raise hides what is behind.
+        samples of a NeRF, one of a ray, have its largest values, and a density that cut ones raise hides what lies
+        behind.
         """
         if x.numel() == 0:
             return
