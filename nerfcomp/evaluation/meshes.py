@@ -44,7 +44,8 @@ class MeshQuality(NamedTuple):
 def distances_to_mesh(points: Float, mesh: Mesh, samples: int = _POINTS) -> Float:
     """Distances from points to the triangles of a mesh.
 
-    They are exact up to the choice of triangles: those under the nearest few of many points drawn on the mesh.
+    They are exact up to the choice of triangles: those with the nearest few middles, and those under the nearest few of
+    many points drawn on the mesh, which find large triangles.
 
     Args:
         points: (N, 3).
@@ -55,11 +56,13 @@ def distances_to_mesh(points: Float, mesh: Mesh, samples: int = _POINTS) -> Floa
         (N,).
     """
     drawn, face = sampled(mesh, samples)
-    near: NDArray[np.int64] = cKDTree(drawn).query(points, _NEIGHBOURS)[1]
+    middles = mesh.vertices[mesh.faces].mean(1)
+    count = min(_NEIGHBOURS, len(middles))
+    under: NDArray[np.int64] = face[cKDTree(drawn).query(points, _NEIGHBOURS)[1]]
+    about: NDArray[np.int64] = cKDTree(middles).query(points, [*range(1, count + 1)])[1]
     best = np.full(len(points), np.inf)
-    for column in range(_NEIGHBOURS):
-        corners = mesh.vertices[mesh.faces[face[near[:, column]]]]
-        best = np.minimum(best, triangle_distances(points, corners))
+    for chosen in np.concatenate([under, about], 1).T:
+        best = np.minimum(best, triangle_distances(points, mesh.vertices[mesh.faces[chosen]]))
     return best
 
 

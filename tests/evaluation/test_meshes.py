@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nerfcomp.evaluation.meshes import compare_with_distance, compare_with_points, distances_to_mesh, triangle_distances
-from nerfcomp.geometry.meshes import Mesh
+from nerfcomp.geometry.meshes import Mesh, sampled
 from nerfcomp.geometry.rays import image_rays
 from nerfcomp.readers import ProceduralReader
 from nerfcomp.readers.solid_distances import solid_distance
@@ -63,6 +63,12 @@ def test_distances_to_a_mesh_are_exact_between_its_vertices() -> None:
     square = Mesh(np.array([[0.0, 0, 0], [4, 0, 0], [0, 4, 0], [4, 4, 0]]), np.array([[0, 1, 2], [1, 3, 2]]))
     points = np.array([[1.3, 2.2, 0.5], [5.0, 2.0, 0.0], [3.9, 3.9, -0.25]])
     np.testing.assert_allclose(distances_to_mesh(points, square, 2000), [0.5, 1.0, 0.25])
+
+
+def test_distances_are_exact_where_triangles_are_more_than_drawn_points() -> None:
+    mesh = ball(0.6)
+    points, _ = sampled(mesh, 500, seed=1)
+    assert len(mesh.faces) > 5000 and distances_to_mesh(points, mesh, 200).max() < 1e-9
 
 
 @pytest.mark.parametrize("seed", [0, 3])
