@@ -21,7 +21,7 @@ from nerfcomp.rendering import Rendered
 
 Channel = Literal["rgb", "depth", "normals"]
 
-_PIXELS_PER_BAND = 16384
+_PIXELS_PER_BAND = 32768
 _COARSEST = 1 / 16  # of the size asked for
 _STEADY = 0.7  # of the pixels per second known so far, in each new estimate
 
