@@ -1,9 +1,11 @@
-"""Names of a package whose modules are loaded when they are asked for, so that importing the package loads none."""
+"""What is loaded when it is asked for: names of a package, so that importing it loads none, and optional libraries."""
 
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from nerfcomp.errors import MissingExtraError
 
 
 def lazy_names(package: str, places: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
@@ -34,3 +36,26 @@ def lazy_names(package: str, places: Mapping[str, Iterable[str]]) -> Callable[[s
         return value
 
     return load
+
+
+def import_extra(module: str, missing: str) -> Any:
+    """Import a library that not everybody has installed.
+
+    Args:
+        module: Its dotted name.
+        missing: What to say where it is not: what needs it, and the command that installs it.
+
+    Raises:
+        MissingExtraError: It is not installed.
+
+    >>> import_extra("json", "").loads("[1]")
+    [1]
+    >>> import_extra("no_such_library", "Nothing needs it.")
+    Traceback (most recent call last):
+    ...
+    nerfcomp.errors.MissingExtraError: Nothing needs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(missing) from error

@@ -15,11 +15,11 @@ from nerfcomp.callbacks.media import Picture, normal_picture, to_map, to_picture
 from nerfcomp.errors import NerfcompError
 from nerfcomp.evaluation.mesh_views import mesh_view
 from nerfcomp.evaluation.report import format_table
-from nerfcomp.exchange.mesh import MeshOptions, field_mesh, surface_colors, write_mesh
+from nerfcomp.exchange.mesh import MeshOptions, field_mesh, in_world, surface_colors, write_mesh
 from nerfcomp.exchange.texture import baked, texture_files, unwrapped, write_textured
 from nerfcomp.files import new_file, refuse_overwrite
 from nerfcomp.geometry.cameras import Camera, select_views
-from nerfcomp.geometry.meshes import Mesh, moved
+from nerfcomp.geometry.meshes import Mesh
 from nerfcomp.readers import SceneReader
 from nerfcomp.readers.video_paths import along, orbit
 
@@ -66,8 +66,7 @@ def mesh(
     trained = of_kind(read_artifact(input), RadianceFieldArtifact, "Meshes are made of")
     scene = None if reader is None else reader.read("train")
     marched = field_mesh(trained, MeshOptions(resolution, level, parts, world=False), scene)
-    to_world = trained.scene.to_world if world else None
-    found = marched if to_world is None else moved(marched, np.reshape(to_world, (4, 4)))
+    found = in_world(marched, trained) if world else marched
     if texture:
         write_with_texture(trained, marched, found, texture, out, force)
     else:

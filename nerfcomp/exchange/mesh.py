@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn.functional import max_pool3d
 
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
-from nerfcomp.errors import MissingExtraError, NerfcompError
+from nerfcomp.errors import NerfcompError
 from nerfcomp.geometry.cameras import project
 from nerfcomp.geometry.meshes import Mesh, kept_faces, largest_component, moved, vertex_normals
+from nerfcomp.lazy import import_extra
 from nerfcomp.readers.scene import Scene
 from nerfcomp.rendering.emptiness import occupied_at
 from nerfcomp.rendering.level_set import LevelSet, extract_mesh
@@ -66,8 +67,13 @@ def field_mesh(
         mesh = mesh if scene is None else masked(mesh, scene)
         mesh = largest_component(mesh) if options.parts == "largest" else mesh
         mesh = mesh._replace(colors=surface_colors(trained, mesh.vertices, vertex_normals(mesh)))
+    return in_world(mesh, trained) if options.world else mesh
+
+
+def in_world(mesh: Mesh, trained: RadianceFieldArtifact) -> Mesh:
+    """A mesh from the space in which its field is marched, with lengths of the world where that is known."""
     to_world = trained.scene.to_world
-    return mesh if to_world is None or not options.world else moved(mesh, np.reshape(to_world, (4, 4)))
+    return mesh if to_world is None else moved(mesh, np.reshape(to_world, (4, 4)))
 
 
 def masked(mesh: Mesh, scene: Scene, margin: int = 2, least_views: int = 1) -> Mesh:
@@ -138,11 +144,7 @@ def load_trimesh() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        import trimesh
-    except ImportError as error:
-        raise MissingExtraError("Mesh files need trimesh: pip install 'nerfcomp[mesh]'.") from error
-    return trimesh
+    return import_extra("trimesh", "Mesh files need trimesh: pip install 'nerfcomp[mesh]'.")
 
 
 def _allowed(trained: RadianceFieldArtifact) -> Callable[[Tensor], Tensor]:

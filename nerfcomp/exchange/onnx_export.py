@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from nerfcomp.artifacts.integers import calibrated, to_integers
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.compression import FakeQuantization, quantizers
-from nerfcomp.errors import MissingExtraError
 from nerfcomp.exchange.onnx_graph import build_graph
 from nerfcomp.exchange.onnx_integers import build_integer_graph
 from nerfcomp.fields import integer_layers
 from nerfcomp.files import atomic_write
 from nerfcomp.geometry.cameras import select_views
+from nerfcomp.lazy import import_extra
 
 logger = logging.getLogger(__name__)
 Precision = Literal["fp32", "bf16", "int8"]
@@ -42,13 +42,8 @@ def load_extra(name: str) -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{name.partition('.')[0]} is needed for this. Install it with `pip install 'nerfcomp[onnx]'`, "
-            "or `pip install onnx onnxscript onnxruntime`."
-        ) from error
+    missing = f"{name.partition('.')[0]} is needed for this. Install it with `pip install 'nerfcomp[onnx]'`, "
+    return import_extra(name, missing + "or `pip install onnx onnxscript onnxruntime`.")
 
 
 def export_onnx(trained: LightFieldArtifact, path: Path, precision: Precision = "fp32") -> int:

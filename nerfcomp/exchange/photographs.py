@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from nerfcomp.errors import MissingExtraError, SceneError
+from nerfcomp.errors import SceneError
+from nerfcomp.lazy import import_extra
 from nerfcomp.readers.images import SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -44,14 +45,8 @@ def load_pycolmap() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        import pycolmap
-    except ImportError as error:
-        raise MissingExtraError(
-            "Poses of photographs are found by pycolmap. Install it with `pip install 'nerfcomp[poses]'`, or "
-            "`pip install pycolmap`."
-        ) from error
-    return pycolmap
+    missing = "Poses of photographs are found by pycolmap. Install it with `pip install 'nerfcomp[poses]'`, or "
+    return import_extra("pycolmap", missing + "`pip install pycolmap`.")
 
 
 def find_images(folder: Path) -> list[str]:

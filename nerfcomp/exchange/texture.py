@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from nerfcomp.errors import MissingExtraError, NerfcompError
+from nerfcomp.errors import NerfcompError
 from nerfcomp.exchange.mesh import load_trimesh
 from nerfcomp.files import new_file
 from nerfcomp.geometry.meshes import Float, Mesh, kept_faces, vertex_normals
 from nerfcomp.kernels.rasterize import rasterize
+from nerfcomp.lazy import import_extra
 
 SUFFIXES = (".glb", ".obj")
 _BLOCK = 1000  # faces unwrapped together: more take longer per face and fall into more charts
@@ -50,11 +51,7 @@ def load_xatlas() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        import xatlas
-    except ImportError as error:
-        raise MissingExtraError("Textures need xatlas: pip install 'nerfcomp[texture]'.") from error
-    return xatlas
+    return import_extra("xatlas", "Textures need xatlas: pip install 'nerfcomp[texture]'.")
 
 
 def unwrapped(mesh: Mesh, size: int) -> Atlas:

@@ -1,6 +1,5 @@
 """What every reader of volumes asks of a file before it allocates memory, and of the values it has found."""
 
-import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ import numpy as np
 import psutil
 from numpy.typing import DTypeLike, NDArray
 
-from nerfcomp.errors import MissingExtraError, VolumeError
+from nerfcomp.errors import VolumeError
+from nerfcomp.lazy import import_extra
 from nerfcomp.limits import LONGEST_AXIS
 from nerfcomp.readers.volume import Volume, value_range
 
@@ -24,12 +24,7 @@ def load_extra(name: str, source: Path) -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{source} needs the package {name.split('.')[0]}: pip install 'nerfcomp[volumes]'."
-        ) from error
+    return import_extra(name, f"{source} needs the package {name.split('.')[0]}: pip install 'nerfcomp[volumes]'.")
 
 
 def check_file(path: Path) -> None:

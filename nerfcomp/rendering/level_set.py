@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfcomp.errors import MissingExtraError
 from nerfcomp.geometry.meshes import Mesh
+from nerfcomp.lazy import import_extra
 
 Bool = NDArray[np.bool_]
 _BLOCK = 64
@@ -187,8 +187,4 @@ def load_marching_cubes() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        from skimage.measure import marching_cubes
-    except ImportError as error:
-        raise MissingExtraError("Meshes need scikit-image: pip install 'nerfcomp[mesh]'.") from error
-    return marching_cubes
+    return import_extra("skimage.measure", "Meshes need scikit-image: pip install 'nerfcomp[mesh]'.").marching_cubes
