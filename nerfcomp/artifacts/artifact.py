@@ -127,6 +127,13 @@ class Artifact(ABC):
         """Take over what `exact_tensors` gave."""
         return self
 
+    def read_rows(self) -> dict[str, Tensor]:
+        """Rows of weights without which pictures are the same are those that are False here, bool (rows,) by name.
+
+        A file leaves them out; whoever reads it finds the same rows from its `exact_tensors`.
+        """
+        return {}
+
     def prepare(self) -> None:
         """Make ready for pictures after the weights have changed."""
 

@@ -39,6 +39,7 @@ from nerfcomp.limits import MOST_ELEMENTS
 
 A = TypeVar("A", bound=Artifact)
 _CODED, _PLAIN = "integers", "integer_layers"  # sections of integer layers
+_ROWS = "read_rows"  # key of the header: weights are without the rows that `Artifact.read_rows` leaves out
 _LEAST = 0.1  # of the mean: a value that none of the sampled rays read may matter to another ray
 
 
@@ -65,12 +66,22 @@ def uniform_allocation(trained: Artifact, qp: int, side: SideQP = SideQP()) -> B
     return BitAllocation(dict.fromkeys(weights_of(tensors), qp) | side_qps(tensors, side))
 
 
-def quantize_parameter(allocation: BitAllocation, name: str, parameter: Tensor) -> Quantized:
-    """Quantize one parameter as allocated; with an ``rd_lambda``, values that hardly a ray reads move towards zero."""
-    values, qp = parameter.detach().cpu().float().numpy(), allocation.qp[name]
+def quantize_parameter(
+    allocation: BitAllocation, name: str, parameter: Tensor, rows: Tensor | None = None
+) -> Quantized:
+    """Quantize one parameter as allocated; with an ``rd_lambda``, values that hardly a ray reads move towards zero.
+
+    Args:
+        allocation: How.
+        name: Of the parameter.
+        parameter: Its values.
+        rows: (rows,) bool, the rows to quantize; all when absent.
+    """
+    chosen = slice(None) if rows is None else rows
+    values, qp = parameter.detach().cpu().float()[chosen].numpy(), allocation.qp[name]
     if allocation.rd_lambda == 0.0 or allocation.sensitivity is None or name not in allocation.sensitivity:
         return quantize(values, qp, allocation.dependent, name=name)
-    sensitivity = allocation.sensitivity[name].cpu().float()
+    sensitivity = allocation.sensitivity[name].cpu().float()[chosen]
     read = sensitivity[sensitivity > 0]
     mean = float(read.double().mean()) if len(read) else 1.0
     rd_lambda = allocation.rd_lambda * mean * step_size(qp) ** 2
@@ -79,10 +90,15 @@ def quantize_parameter(allocation: BitAllocation, name: str, parameter: Tensor) 
     )
 
 
-def quantize_parameters(allocation: BitAllocation, parameters: Mapping[str, Tensor]) -> dict[str, Quantized]:
-    """Quantize parameters side by side: the search for levels lets other threads run."""
+def quantize_parameters(
+    allocation: BitAllocation, parameters: Mapping[str, Tensor], rows: Mapping[str, Tensor]
+) -> dict[str, Quantized]:
+    """Quantize parameters, or some rows of them, side by side: the search for levels lets other threads run."""
     with ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1)) as pool:
-        jobs = {name: pool.submit(quantize_parameter, allocation, name, values) for name, values in parameters.items()}
+        jobs = {
+            name: pool.submit(quantize_parameter, allocation, name, values, rows.get(name))
+            for name, values in parameters.items()
+        }
         return {name: job.result() for name, job in jobs.items()}
 
 
@@ -97,10 +113,11 @@ def quantize_field(trained: A, allocation: BitAllocation) -> A:
         The same with these QPs, under which it is to be encoded: its weights do not change once more then.
     """
     bake(trained.field, keep_carried=True)
+    read = trained.read_rows()
     with torch.no_grad():
         for name, parameter in plain_parameters(trained.field).items():
-            values = torch.from_numpy(dequantize(quantize_parameter(allocation, name, parameter)))
-            parameter.copy_(values.reshape(parameter.shape))
+            quantized = quantize_parameter(allocation, name, parameter, read.get(name))
+            _fill(parameter, torch.from_numpy(dequantize(quantized)), read.get(name))
     return trained.replace(qp=dict(allocation.qp))
 
 
@@ -137,7 +154,8 @@ def encode_artifact(
     sections, own = sections_of(trained.field), plain_parameters(trained.field)
     tensors: dict[str, np.ndarray | Quantized] = {}
     storage: dict[str, Storage] = {}
-    for name, quantized in quantize_parameters(allocation, coded_tensors(trained.field)).items():
+    read = trained.read_rows()
+    for name, quantized in quantize_parameters(allocation, coded_tensors(trained.field), read).items():
         tensors[name] = quantized
         storage[name] = Storage(sections[name], allocation.qp[name], folds=name not in own)
     for name, value in integer_tensors(trained.field).items():
@@ -150,15 +168,17 @@ def encode_artifact(
     header = {**trained.replace(qp=None).for_file().describe(), "writer": f"nerfcomp {__version__}"}
     header.pop("hooks", None)  # what is decoded has none
     header |= {"provenance": dict(provenance)} if provenance else {}
+    header |= {_ROWS: True} if read else {}
     return Container(header, encode(tensors, storage), trained.compact)
 
 
-def decode_artifact(container: Container, trust: bool = False) -> Artifact:
+def decode_artifact(container: Container, trust: bool = False, max_elements: int = MOST_ELEMENTS) -> Artifact:
     """Decode a field, ready to render.
 
     Args:
         container: A checked container.
         trust: Run the native decoder, where it is chosen, in this process instead of a limited child.
+        max_elements: Most weights of a model whose file leaves rows out.
 
     Returns:
         Field, sampler and scene.
@@ -171,23 +191,61 @@ def decode_artifact(container: Container, trust: bool = False) -> Artifact:
             "The file holds tensors of a module that it does not name: `nerfcomp.decode` returns them."
         )
     promised = {spec.name: spec.shape for section in container.sections for spec in section.tensors}
-    trained = rebuild(container.header, sum(math.prod(shape) for shape in promised.values())).replace(qp=None)
+    held, short = sum(math.prod(shape) for shape in promised.values()), container.header.get(_ROWS) is True
+    trained = rebuild(container.header, max_elements if short else held).replace(qp=None)
     expected = {name: tuple(parameter.shape) for name, parameter in trained.field.named_parameters()}
     exact = trained.exact_shapes(promised)
-    expected |= exact
-    if promised != expected:
-        wrong = sorted(name for name in promised.keys() | expected.keys() if promised.get(name) != expected.get(name))
-        raise ContainerError(
-            f"The file's tensors do not fit its {type(trained.field).__name__}: {', '.join(wrong[:8])}."
-        )
+    _check_shapes(trained, promised, expected | exact, short)
     tensors = decode(container, trust)
+    trained = trained.with_exact_tensors({name: torch.from_numpy(tensors[name]) for name in exact})
+    read = trained.read_rows() if short else {}
+    lengths = {name: (int(rows.sum()), *expected[name][1:]) for name, rows in read.items()}
+    _check_shapes(trained, promised, expected | exact | lengths)
     with torch.no_grad():
         for name, parameter in trained.field.named_parameters():
             values = torch.from_numpy(tensors[name])
             if parameter.dtype == torch.int8 and (values.is_floating_point() or bool((values.int().abs() > 127).any())):
                 raise ContainerError(f"Tensor {name!r} holds what is no whole number from -127 to 127.")
-            parameter.copy_(values.reshape(parameter.shape))
-    return trained.with_exact_tensors({name: torch.from_numpy(tensors[name]) for name in exact})
+            _fill(parameter, values, read.get(name))
+    return trained
+
+
+def _fill(parameter: Tensor, values: Tensor, rows: Tensor | None) -> None:
+    """Write values into a parameter, or into some of its rows; the others become zero."""
+    if rows is None:
+        parameter.copy_(values.reshape(parameter.shape))
+    else:
+        parameter.zero_()[rows.to(parameter.device)] = values.to(parameter)
+
+
+def _check_shapes(
+    trained: Artifact,
+    promised: Mapping[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
+    short: bool = False,
+) -> None:
+    """Compare the shapes that a file promises with those that a model needs.
+
+    Args:
+        trained: The model.
+        promised: Shapes by name.
+        expected: Shapes by name.
+        short: Tensors may have fewer rows.
+
+    Raises:
+        ContainerError: They differ.
+    """
+
+    def fits(name: str) -> bool:
+        held, needed = promised.get(name), expected.get(name)
+        shorter = held and needed and held[1:] == needed[1:] and held[0] <= needed[0]
+        return held == needed or (short and bool(shorter))
+
+    wrong = sorted(name for name in promised.keys() | expected.keys() if not fits(name))
+    if wrong:
+        raise ContainerError(
+            f"The file's tensors do not fit its {type(trained.field).__name__}: {', '.join(wrong[:8])}."
+        )
 
 
 def write_nfc(container: Container, path: str | Path) -> int:
@@ -207,4 +265,4 @@ def read_nfc(path: str | Path, trust: bool = False, max_elements: int = MOST_ELE
     Raises:
         ContainerError: The file is missing, damaged or not allowed.
     """
-    return decode_artifact(read_container(path, max_elements=max_elements), trust)
+    return decode_artifact(read_container(path, max_elements=max_elements), trust, max_elements)

@@ -71,6 +71,10 @@ class RadianceFieldArtifact(SceneArtifact):
             self.sampler.set_occupied(tensors[OCCUPANCY])
         return super().with_exact_tensors(tensors)
 
+    def read_rows(self) -> dict[str, Tensor]:
+        """Rows that occupied cells read, where files carry the occupancy; see `Artifact.read_rows`."""
+        return self.field.read_rows(self.sampler.occupied) if self.sampler.carried else {}
+
     def prepare(self) -> None:
         """Let the sampler find out what is empty, where that follows from the field."""
         self.sampler.learn([self.field.coarse_peak_alpha, self.field.peak_alpha])

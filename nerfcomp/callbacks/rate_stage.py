@@ -196,7 +196,9 @@ class RateStage(Callback):
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, rated: dict[str, _Rated]) -> None:
         """Measure prices, and steer towards the target."""
-        self._prices = {n: measure_prices(each.weight, step_size(self.qps[n])) for n, each in rated.items()}
+        read = cast(Artifact, pl_module.trained).read_rows()
+        coded = {n: each.weight[read[n]] if n in read else each.weight for n, each in rated.items()}
+        self._prices = {name: measure_prices(weight, step_size(self.qps[name])) for name, weight in coded.items()}
         size = sum(price.bits for price in self._prices.values()) / 8
         if self.rest_bytes == 0.0:
             self.rest_bytes = max(self._file_bytes(pl_module) - size, 1.0)

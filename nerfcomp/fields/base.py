@@ -97,6 +97,17 @@ class RadianceField(Field):
         """Whether the parameter of this name says only where the field is evaluated, and is not seen in the picture."""
         return False
 
+    def read_rows(self, occupied: Tensor) -> dict[str, Tensor]:
+        """Rows of weights that pictures read while only occupied cells of the cube are sampled.
+
+        Args:
+            occupied: (C, R, R, R) bool, see `nerfcomp.rendering.occupancy`.
+
+        Returns:
+            (rows,) bool by the names of the weights, of which the other rows need no value; all others are read whole.
+        """
+        return {}
+
     def solidity(self, x: Tensor) -> Tensor:
         """What grows (M,) from outside to inside at positions (M, 3): a surface is where it has one value."""
         return self.density(x)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nerfcomp.kernels.backends import Backend
 from nerfcomp.kernels.hash_grid import Rounding, grid_geometry, hash_encode
+from nerfcomp.kernels.read_rows import read_rows
 
 
 class GridLevel(nn.Module):
@@ -81,6 +82,14 @@ class HashGrid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode positions (M, 3) in [0, 1] as (M, out_features)."""
         return hash_encode(x, self.tables, self.geometry, self.backend)
+
+    def read_rows(self, occupied: Tensor) -> dict[str, Tensor]:
+        """Rows that positions in occupied cells (C, R, R, R) of the unit cube read, bool (T_l,), by weight.
+
+        Weights of which all rows are read are left out.
+        """
+        found = enumerate(read_rows(occupied, self.geometry))
+        return {f"levels.{level}.weight": rows for level, rows in found if rows is not None}
 
 
 class SphericalHarmonics(nn.Module):

@@ -113,6 +113,10 @@ class NGPField(RadianceField):
         logits = self.rgb_mlp(inputs) if self._twin is None else self._twin.rgb(inputs, self.rgb_mlp.matrices)
         return color_activation(logits, self.training)
 
+    def read_rows(self, occupied: Tensor) -> dict[str, Tensor]:
+        """Rows of the tables that occupied cells read; see `RadianceField.read_rows`."""
+        return {f"grid.{name}": rows for name, rows in self.grid.read_rows(occupied).items()}
+
     def density(self, x: Tensor) -> Tensor:
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""
         if self._twin is not None:
