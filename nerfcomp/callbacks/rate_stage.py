@@ -130,9 +130,11 @@ class RateStage(Callback):
             function.seed = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Let bits pull."""
+        """Let bits pull; after the last step leave what the decoder will give."""
         step, total = trainer.global_step, int(trainer.estimated_stepping_batches)
-        if step % _EVERY or not self.qps:
+        if step >= total:
+            self._finish(trainer, pl_module)
+        if step % _EVERY or not self.qps or step >= total:
             return
         rated = self._rated(trainer, pl_module)
         moving = {name: each for name, each in rated.items() if each.function.rounding != "decoded"}
@@ -144,12 +146,16 @@ class RateStage(Callback):
             _pull(each, step_size(self.qps[name]), self._prices[name], _EVERY * per_bit)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave what the decoder will give."""
+        """Say how large the file is; a run that was stopped early ends here, too."""
+        self._finish(trainer, pl_module)
+        size = self._file_bytes(pl_module)
+        logger.info("The file has %d bytes; one bit per weight costs a loss of %.3g", size, self.rd_lambda)
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave what the decoder will give, before any other callback looks at the end of the run."""
         self._freeze(pl_module, self._rated(trainer, pl_module))
         module = cast(Any, pl_module)
         module.qps, module.rounded = self._all_qps(pl_module), True
-        size = self._file_bytes(pl_module)
-        logger.info("The file has %d bytes; one bit per weight costs a loss of %.3g", size, self.rd_lambda)
 
     def _done(self, trainer: Trainer) -> float:
         """Share of the run that is over; negative before the start."""

@@ -111,7 +111,7 @@ def test_a_target_is_met_and_the_exported_file_holds_what_was_trained(
 ) -> None:
     target = round(0.8 * file_size(finished[0]))
     steered, stage = module(), RateStage(COST, target_bytes=target, allocations=2)
-    quiet_fit(steered, data(), tmp_path, STEPS, callbacks=[stage, BitstreamExport(views=1)])
+    quiet_fit(steered, data(), tmp_path, STEPS, callbacks=[BitstreamExport(views=1), stage])
     assert 0.8 * target < file_size(steered) <= target
     (exported,) = tmp_path.rglob("*.nfc")
     decoded = plain_parameters(read_nfc(exported, trust=True).field)
