@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import train
+from nerfcomp.callbacks import RateStage
 from nerfcomp.commands.configurations import merged
 
 ROOT = Path(train.__file__).parent / "configs"
@@ -37,6 +38,14 @@ def test_a_method_on_a_scene_is_the_file_of_both(
     together.pop("config", None), alone.pop("config", None)
     assert together.as_dict() == alone.as_dict()
     assert together.trainer.logger.init_args.scene == scene.stem
+
+
+@pytest.mark.parametrize("name", ["lego", "fern"])
+def test_the_cost_of_a_bit_is_an_option(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli = build("--config", ROOT / "rate" / f"{name}.yaml", "--trainer.callbacks.rd_lambda", "5e-4")
+    (stage,) = [callback for callback in cli.trainer.callbacks if isinstance(callback, RateStage)]
+    assert stage.rd_lambda == 5e-4
 
 
 def test_configs_are_short_and_chain_runs_by_name() -> None:
