@@ -1,11 +1,11 @@
-"""Rate-distortion curves of a trained NGP: encoded as it is, and trained for size at several costs of a bit.
+"""Rate-distortion curves of a trained NGP: trained on as it is, and trained on for size at several costs of a bit.
 
-    python benchmarks/rate_curve.py --ckpt CKPT --root FOLDER --config configs/rate/lego.yaml [--costs 4e-4 1e-3 3e-3]
+    python benchmarks/rate_curve.py --ckpt CKPT --root FOLDER --config configs/rate/lego.yaml [--costs 4e-4 1e-3]
 
-One cost of a bit per point and all else the same; every file is decoded and measured on the test views. ``--ablation``
-trains at the first cost with one part after the other left out. Views that the reader of ``--config`` holds back are
-not trained on. Writes ``plain/sweep.csv``, ``trained.csv`` and ``curve.csv``, in the columns of the survey 3DGS.zip
-(w-m/3dgs-compression-survey), under ``--out``; points that are there are kept.
+One cost of a bit per point and all else the same, the number of steps included; every file is decoded and measured on
+the test views. ``--ablation`` trains at the first cost with one part after the other left out. Views that the reader of
+``--config`` holds back are not trained on. Writes ``plain/sweep.csv``, ``trained.csv`` and ``curve.csv``, in the
+columns of the survey 3DGS.zip (w-m/3dgs-compression-survey), under ``--out``; points that are there are kept.
 """
 
 import argparse
@@ -26,6 +26,8 @@ prepare_process()  # before torch is loaded
 import yaml
 
 from benchmarks.common import report
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.artifacts.nfc import read_nfc, write_nfc
 from nerfcomp.artifacts.reading import read_scene_artifact
@@ -59,26 +61,41 @@ class Point(NamedTuple):
     seconds: float  # of training for size
 
 
-def overlay(arguments: argparse.Namespace, stage: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """What a point changes of the configuration."""
-    callbacks = ["RunProgressBar", {"class_path": "RateStage", "init_args": stage}, "RunCheckpoint"]
+def overlay(arguments: argparse.Namespace, stage: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
+    """What a point changes of the configuration; without a stage the field trains on as it is."""
+    rated = [] if stage is None else [{"class_path": "RateStage", "init_args": stage}]
+    callbacks = ["RunProgressBar", *rated, "RunCheckpoint"]
     logs = {"class_path": "RunLogger", "init_args": {"name": folder.name, "save_dir": str(folder.parent)}}
     steps = {} if arguments.steps is None else {"max_steps": arguments.steps}
     data = {"init_args": {"reader": {"init_args": {"root": str(arguments.root)}}}}
     trainer = {"callbacks": callbacks, "logger": logs, "limit_val_batches": 0, **steps}
-    return {"trainer": trainer, "model": {"init_args": {"init_from": str(arguments.ckpt)}}, "data": data}
+    hooks: dict[str, Any] = {} if rated else {"hooks": []}
+    return {"trainer": trainer, "model": {"init_args": {"init_from": str(arguments.ckpt), **hooks}}, "data": data}
+
+
+def trained(arguments: argparse.Namespace, name: str, stage: dict[str, Any] | None) -> SceneArtifact:
+    """Train a point; the artifact."""
+    config = arguments.out / f"{name}.yaml"
+    with atomic_write(config) as temporary:
+        temporary.write_text(yaml.safe_dump(overlay(arguments, stage, arguments.out / "runs" / name)))
+    cli = run_cli(["fit", "--config", str(arguments.config), "--config", str(config)])
+    return of_scene(cli.model.trained, "Views show")
+
+
+def trained_on(arguments: argparse.Namespace) -> SceneArtifact:
+    """The field after as many steps as for size; read again where an earlier call has trained it."""
+    path = arguments.out / "plain.ckpt"
+    if not path.exists():
+        write_checkpoint(trained(arguments, "plain", None), path)
+    return read_scene_artifact(path)
 
 
 def trained_point(arguments: argparse.Namespace, scene: Any, name: str, stage: dict[str, Any]) -> Point:
     """Train for size, encode, decode, measure."""
-    folder, path = arguments.out / "runs" / name, arguments.out / f"{name}.nfc"
-    config = arguments.out / f"{name}.yaml"
-    with atomic_write(config) as temporary:
-        temporary.write_text(yaml.safe_dump(overlay(arguments, stage, folder)))
-    started = time.perf_counter()
-    module = run_cli(["fit", "--config", str(arguments.config), "--config", str(config)]).model
+    path, started = arguments.out / f"{name}.nfc", time.perf_counter()
+    container = encode_for(trained(arguments, name, stage), RateTarget())
     seconds = time.perf_counter() - started
-    size = write_nfc(encode_for(module.trained, RateTarget()), path)
+    size = write_nfc(container, path)
     mean = mean_result(evaluate_views(of_scene(read_nfc(path), "Views show"), scene, name))
     return Point("trained", name, size, mean.psnr, mean.ssim, seconds)
 
@@ -118,7 +135,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     data = run_cli(["--config", str(arguments.config), "--data.reader.root", str(arguments.root)], run=False).datamodule
     scene = thinned(data.reader.read("test"), arguments.stride)
-    plain = run_sweep(read_scene_artifact(arguments.ckpt), scene, arguments.out / "plain", arguments.qps)
+    plain = run_sweep(trained_on(arguments), scene, arguments.out / "plain", arguments.qps)
     before = [Point("plain", p.qp, p.bytes, p.psnr, p.ssim, 0.0) for p in plain if p.qp != "fp32"]
     stages = {f"lambda_{cost:g}": {"rd_lambda": cost} for cost in arguments.costs}
     if arguments.ablation:

@@ -28,6 +28,13 @@ def test_points_that_are_there_are_known(tmp_path: Path) -> None:
     assert known_points(tmp_path / "none.csv") == {}
 
 
+def test_what_it_is_compared_with_is_trained_for_as_many_steps_without_rounding(tmp_path: Path) -> None:
+    arguments = Namespace(steps=7, ckpt=Path("a.ckpt"), root=Path("scene"))
+    plain, rated = (overlay(arguments, stage, tmp_path / "x") for stage in (None, {"rd_lambda": 1e-3}))
+    assert plain["model"]["init_args"].pop("hooks") == [] and rated["trainer"]["callbacks"].pop(1)
+    assert plain == rated
+
+
 def test_a_point_changes_the_cost_of_bits_alone(tmp_path: Path) -> None:
     arguments = Namespace(steps=7, ckpt=Path("a.ckpt"), root=Path("scene"))
     one, other = (overlay(arguments, {"rd_lambda": cost}, tmp_path / "x") for cost in (1e-3, 3e-3))
