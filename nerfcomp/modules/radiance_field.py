@@ -1,6 +1,6 @@
 """Training a radiance field from images: the teacher."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -14,10 +14,11 @@ from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook, load_plain
+from nerfcomp.compression.hooks import stored_weight
 from nerfcomp.descriptions import require_between
 from nerfcomp.devices import sent
 from nerfcomp.fields import RadianceField
-from nerfcomp.fields.base import Shade
+from nerfcomp.fields.base import Inputs, Shade
 from nerfcomp.geometry.rays import RayBatch, Rays
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
@@ -53,6 +54,9 @@ class RadianceFieldModule(EvaluatedModule):
             while the empty space is still unknown.
         init_from: Checkpoint or ``.nfc`` file that the weights start from, hooks on them baked.
         hooks: What changes how the field computes with its weights, see `FieldModule`.
+        diffuse_until: Training step up to which colours do not depend on the viewing direction, for fields that say
+            which `direction_inputs` they have: a young field would rather explain every view by its direction than find
+            out where things are. Without effect on a field that starts from ``init_from``.
     """
 
     sized = True  # on a GPU, a step takes place in buffers of fixed size
@@ -69,9 +73,11 @@ class RadianceFieldModule(EvaluatedModule):
         max_samples: int = 2**18,
         init_from: str | None = None,
         hooks: list[WeightHook] | None = None,
+        diffuse_until: int = 0,
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
         require_between(1, max_samples=max_samples)
+        require_between(0, diffuse_until=diffuse_until)
         self.save_hyperparameters()
         self.field = field
         self.sampler = sampler
@@ -79,6 +85,7 @@ class RadianceFieldModule(EvaluatedModule):
         self.opacity_weight = opacity_weight
         self.distortion_weight = distortion_weight
         self.max_samples = max_samples
+        self.diffuse_until = diffuse_until if init_from is None else 0
         self.scene: SceneInfo | None = None
 
     def setup(self, stage: str) -> None:
@@ -97,6 +104,8 @@ class RadianceFieldModule(EvaluatedModule):
         Box, distances and rays stay with the weights; the datamodule follows them.
         """
         super().on_fit_start()
+        if not self.resumed and self.diffuse_until > 0:
+            clear_columns(self.field.direction_inputs)
         if self.init_from is None or self.resumed:
             return
         start = of_kind(read_artifact(self.init_from), RadianceFieldArtifact, "This stage starts from")
@@ -105,6 +114,12 @@ class RadianceFieldModule(EvaluatedModule):
         self.show_views(self.data.scene)
         load_plain(self.field, start.without_hooks().field.state_dict())
         self.sampler.load_state_dict(start.sampler.state_dict())
+
+    def on_after_backward(self) -> None:
+        """Leave weights of the viewing direction at 0 until they may count: no gradient, no step."""
+        super().on_after_backward()
+        if self.global_step < self.diffuse_until:
+            clear_columns(self.field.direction_inputs, gradients=True)
 
     def take_cascades(self, cascades: int) -> None:
         """Let field and sampler have as many nested cubes as the scene needs, unless they were told otherwise."""
@@ -242,6 +257,22 @@ class RadianceFieldModule(EvaluatedModule):
         self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)
         return out
+
+
+@torch.no_grad()
+def clear_columns(inputs: Iterable[Inputs], gradients: bool = False) -> None:
+    """Set the weights of some inputs of layers, or their gradients, to 0.
+
+    >>> layer = torch.nn.Linear(3, 1)
+    >>> clear_columns([Inputs(layer, slice(1, 3))])
+    >>> (layer.weight != 0).tolist()
+    [[True, False, False]]
+    """
+    for layer, columns in inputs:
+        weight = stored_weight(layer)
+        values = weight.grad if gradients else weight
+        if values is not None:
+            values[:, columns] = 0.0
 
 
 def opacities(scene: Scene) -> Tensor | None:
