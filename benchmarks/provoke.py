@@ -106,15 +106,12 @@ def arguments_of(case: Case) -> list[str]:
     settings = merged(path)
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     march = "training_sampler" if "training_sampler" in model else "sampler"
-    whole = settings["trainer"]["max_steps"]
-    coarse = model[march]["init_args"].get("coarse_until", 0) * case.steps // whole
-    stage = {key: model[key] * case.steps // whole for key in ("diffuse_until",) if key in model}
+    coarse = model[march]["init_args"].get("coarse_until", 0) * case.steps // settings["trainer"]["max_steps"]
     sampler = {"coarse_until": coarse, "warmup_steps": max(16, case.steps // 5), "seed": case.seed}
     return [
         *("--config", str(path), f"--seed_everything={case.seed}"),
         *(f"--data.init_args.batch_size={data['batch_size'] // case.share}", f"--data.init_args.seed={case.seed}"),
         f"--model.init_args.max_samples={model['max_samples'] // case.share}",
-        *(f"--model.init_args.{name}={value}" for name, value in stage.items()),
         *(f"--model.init_args.{march}.init_args.{name}={value}" for name, value in sampler.items()),
         *(f"--model.init_args.{setting}" for setting in _NARROW if case.config.startswith("nerf/")),
     ]

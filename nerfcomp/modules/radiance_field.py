@@ -1,5 +1,6 @@
 """Training a radiance field from images: the teacher."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
@@ -54,9 +55,9 @@ class RadianceFieldModule(EvaluatedModule):
             while the empty space is still unknown.
         init_from: Checkpoint or ``.nfc`` file that the weights start from, hooks on them baked.
         hooks: What changes how the field computes with its weights, see `FieldModule`.
-        diffuse_until: Training step up to which colours do not depend on the viewing direction, for fields that say
+        diffuse_share: Share of the run in which colours do not depend on the viewing direction yet, for fields that say
             which `direction_inputs` they have: a young field would rather explain every view by its direction than find
-            out where things are. Without effect on a field that starts from ``init_from``.
+            out where things are. Without effect on a field that starts from ``init_from``, and on runs without an end.
     """
 
     sized = True  # on a GPU, a step takes place in buffers of fixed size
@@ -73,11 +74,11 @@ class RadianceFieldModule(EvaluatedModule):
         max_samples: int = 2**18,
         init_from: str | None = None,
         hooks: list[WeightHook] | None = None,
-        diffuse_until: int = 0,
+        diffuse_share: float = 0.0,
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
         require_between(1, max_samples=max_samples)
-        require_between(0, diffuse_until=diffuse_until)
+        require_between(0.0, 0.9, diffuse_share=diffuse_share)
         self.save_hyperparameters()
         self.field = field
         self.sampler = sampler
@@ -85,7 +86,7 @@ class RadianceFieldModule(EvaluatedModule):
         self.opacity_weight = opacity_weight
         self.distortion_weight = distortion_weight
         self.max_samples = max_samples
-        self.diffuse_until = diffuse_until if init_from is None else 0
+        self.diffuse_share = diffuse_share if init_from is None else 0.0
         self.scene: SceneInfo | None = None
 
     def setup(self, stage: str) -> None:
@@ -104,7 +105,7 @@ class RadianceFieldModule(EvaluatedModule):
         Box, distances and rays stay with the weights; the datamodule follows them.
         """
         super().on_fit_start()
-        if not self.resumed and self.diffuse_until > 0:
+        if not self.resumed and self._diffuse:
             clear_columns(self.field.direction_inputs)
         if self.init_from is None or self.resumed:
             return
@@ -118,8 +119,14 @@ class RadianceFieldModule(EvaluatedModule):
     def on_after_backward(self) -> None:
         """Leave weights of the viewing direction at 0 until they may count: no gradient, no step."""
         super().on_after_backward()
-        if self.global_step < self.diffuse_until:
+        if self._diffuse:
             clear_columns(self.field.direction_inputs, gradients=True)
+
+    @property
+    def _diffuse(self) -> bool:
+        """Whether this step trains colours without the viewing direction."""
+        steps = self.trainer.estimated_stepping_batches
+        return self.diffuse_share > 0 and steps != math.inf and self.global_step < self.diffuse_share * steps
 
     def take_cascades(self, cascades: int) -> None:
         """Let field and sampler have as many nested cubes as the scene needs, unless they were told otherwise."""

@@ -156,12 +156,12 @@ def direction_change(module: RadianceFieldModule) -> float:
 
 def test_colours_wait_to_depend_on_the_direction(tmp_path: Path) -> None:
     """What a checkpoint of the waiting shows is what was trained: the weights themselves are 0."""
-    waiting = RadianceFieldModule(*tiny_ngp(), diffuse_until=4)
+    waiting = RadianceFieldModule(*tiny_ngp(), diffuse_share=0.9)
     quiet_fit(waiting, tiny_data(), tmp_path, 4).save_checkpoint(tmp_path / "first.ckpt")
     assert direction_change(waiting) == 0.0
     colours = waiting.field.rgb_mlp.layers[0].weight[:, 0]
     assert not torch.equal(colours, tiny_ngp()[0].rgb_mlp.layers[0].weight[:, 0])
-    resumed, straight = (RadianceFieldModule(*tiny_ngp(), diffuse_until=4) for _ in range(2))
+    resumed, straight = (RadianceFieldModule(*tiny_ngp(), diffuse_share=0.5) for _ in range(2))
     quiet_fit(resumed, tiny_data(), tmp_path, 7, tmp_path / "first.ckpt")
     quiet_fit(straight, tiny_data(), tmp_path, 7)
     assert direction_change(resumed) > 1e-3
@@ -169,6 +169,6 @@ def test_colours_wait_to_depend_on_the_direction(tmp_path: Path) -> None:
 
 
 def test_a_field_that_is_trained_keeps_its_dependence_on_the_direction(start: Path, tmp_path: Path) -> None:
-    continued = RadianceFieldModule(*tiny_ngp(), init_from=str(start), diffuse_until=4)
+    continued = RadianceFieldModule(*tiny_ngp(), init_from=str(start), diffuse_share=0.5)
     quiet_fit(continued, data(start), tmp_path, 1)
     assert direction_change(continued) > 1e-3
