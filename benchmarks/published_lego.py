@@ -18,6 +18,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from nerfcomp.process import prepare_process
+
+prepare_process()  # before torch is loaded
 from nerfcomp.evaluation.figures import new_pyplot, save_figure
 
 PUBLISHED = {  # megabytes and dB of lego

@@ -23,6 +23,7 @@ _EVERY = 8  # steps between two pulls
 _MEASURES = 50  # of prices over a run
 _REST_QP = -36  # of weights without a hook
 _GAIN = 0.25
+_FREEZE = 0.8  # of runs with a target
 _SEARCHES = 6  # halvings in the search for a dead zone
 _WIDEST = 2.0  # steps, of a dead zone
 _MOST_COARSER = 24  # QPs
@@ -52,7 +53,8 @@ class RateStage(Callback):
         target_bytes: Most bytes of the file; ``rd_lambda`` is steered until they are met.
         noise: Share before weights are rounded.
         ramp: Share in which the cost of bits grows to what it is to be.
-        freeze: Share after which tables stand still.
+        freeze: Share after which tables stand still, and networks are tuned to them; when absent 1, and 0.8 with
+            ``target_bytes``, as networks have not seen what then makes the file fit.
         allocations: How often steps are measured before that.
         table: Part of the names of weights that are tables, which stand still first.
         start: Share of the run before anything happens, for fields that are not trained yet; the other shares are
@@ -68,11 +70,12 @@ class RateStage(Callback):
         target_bytes: int | None = None,
         noise: float = 0.15,
         ramp: float = 0.15,
-        freeze: float = 0.8,
+        freeze: float | None = None,
         allocations: int = 5,
         table: str = "grid",
         start: float = 0.0,
     ) -> None:
+        freeze = (1.0 if target_bytes is None else _FREEZE) if freeze is None else freeze
         if not 0 < rd_lambda < math.inf or (target_bytes is not None and target_bytes < 1) or allocations < 1:
             raise ValueError(
                 f"RateStage needs rd_lambda, target_bytes and allocations above 0, got {rd_lambda}, {target_bytes} and "

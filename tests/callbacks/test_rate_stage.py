@@ -213,7 +213,7 @@ def test_what_it_cannot_train_gets_a_sentence(options: dict[str, Any], words: st
 
 
 @pytest.mark.parametrize(
-    "options", [{"rd_lambda": 0.0}, {"target_bytes": 0}, {"noise": 0.9}, {"allocations": 0}, {"start": 1.0}]
+    "options", [{"rd_lambda": 0.0}, {"target_bytes": 0}, {"noise": 1.0}, {"allocations": 0}, {"start": 1.0}]
 )
 def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="RateStage needs"):
