@@ -60,7 +60,6 @@ def test_a_configuration_is_scaled_with_its_steps() -> None:
     sampler, data = cli.model.sampler, cli.datamodule
     assert (sampler.coarse_until, sampler.grid.warmup_updates, sampler.grid.seed) == (60, 3, 7)
     assert (data.batch_size, data.seed, cli.model.max_samples) == (1024, 7, 6144)
-    assert cli.model.diffuse_share == 0.3
     assert cli.model.field.arguments["log2_table_size"] == 18
 
 
