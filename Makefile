@@ -30,7 +30,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# what trains nothing and starts no processes: for use while working
+# what trains nothing, starts no processes and takes no half a second: for use while working
 quick: $(STAMP)
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 

@@ -37,6 +37,7 @@ def test_lines_of_the_readme(repository: Path, tmp_path: Path, monkeypatch: pyte
     assert torch.allclose(traced.rgb, view.rgb, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_encoding_what_was_loaded_keeps_its_pictures(repository: Path, tmp_path: Path) -> None:
     first = nerfcomp.load(repository / GOLDEN)
     (tmp_path / "again.nfc").write_bytes(nerfcomp.encode(first, qp=-40))

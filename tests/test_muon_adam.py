@@ -27,6 +27,7 @@ def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed: in
     return sum(losses[-10:]) / 10
 
 
+@pytest.mark.slow
 def test_learns_in_fewer_steps_than_adam() -> None:
     nets = [deep_net() for _ in range(3)]
     adam = [train(net, torch.optim.Adam(net.parameters(), lr=lr), 300) for net, lr in zip(nets, (3e-3, 1e-2))]

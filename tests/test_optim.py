@@ -37,6 +37,7 @@ def test_equals_adam_on_dense_gradients() -> None:
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_learns() -> None:
     net = small_net()
     assert train(net, GridAdam(net.parameters(), lr=0.02), 300, seed=0) < 0.05

@@ -107,6 +107,7 @@ def test_programs_show_what_this_package_says_and_no_chatter_of_libraries() -> N
     assert said.split() == ["nerfcomp.files", "compress", "PIL"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_children_of_a_killed_program_end() -> None:
     code = STARTER.format(path=sys.path)

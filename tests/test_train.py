@@ -89,6 +89,7 @@ def test_shipped_configurations_are_found_from_anywhere(tmp_path: Path, monkeypa
         assert shipped(Path(name)) == Path(name)
 
 
+@pytest.mark.slow
 def test_help_shows_the_values_of_the_named_configuration() -> None:
     text = in_process(LOADED, "fit", "--config", "configs/ngp/lego.yaml", "--help").stdout
     assert "what ngp/lego.yaml says:" in text and "  --trainer.max_steps 9000\n" in text
@@ -116,6 +117,7 @@ def test_what_is_misspelt_is_refused_in_three_lines(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_lightning_advertises_nothing_at_the_start(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     small = ["image_size=16", "n_train=4", "n_val=1", "n_test=1", "supersampling=1"]
     args = ["fit", "--trainer.max_steps=1", f"--trainer.logger.save_dir={tmp_path}", "--trainer.callbacks=[]"]

@@ -38,6 +38,7 @@ def trained() -> RadianceFieldArtifact:
     return RadianceFieldArtifact(field=field.eval(), sampler=sampler.eval(), scene=SceneInfo.from_scene(scene))
 
 
+@pytest.mark.slow
 def test_description_is_json_and_rebuilds(trained: RadianceFieldArtifact) -> None:
     twin = of_kind(rebuild(json.loads(json.dumps(trained.describe()))), RadianceFieldArtifact, "test")
     assert twin.scene == trained.scene
@@ -133,6 +134,7 @@ def test_rendered_again_the_same_file_is_the_same_picture(trained: RadianceField
     assert torch.equal(first.render(rays).rgb, second.render(rays).rgb)
 
 
+@pytest.mark.slow
 def test_sensitivity_is_what_a_perturbation_costs(trained: RadianceFieldArtifact) -> None:
     h = trained.sensitivity(batches=64, rays_per_batch=256)
     name = "rgb_mlp.layers.2.weight"

@@ -1,5 +1,6 @@
 """Sensitivities of the coarse network leave the sampler as it was."""
 
+import pytest
 import torch
 
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
@@ -8,6 +9,7 @@ from nerfcomp.rendering import HierarchicalSampler
 from tests.modules.tiny_fields import data, tiny_pair
 
 
+@pytest.mark.slow
 def test_what_each_network_calls_empty_stays_known() -> None:
     field, sampler = tiny_pair()
     assert isinstance(sampler, HierarchicalSampler)

@@ -25,6 +25,7 @@ def test_earlier_file_shows_the_same_picture(name: str) -> None:
     torch.testing.assert_close(rgb, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_scales_of_an_earlier_checkpoint_are_kept() -> None:
     trained = read_scene_artifact(FOLDER / "tuned.ckpt")
     assert len(named_scales(trained.field)) == 14 and trained.qp is not None

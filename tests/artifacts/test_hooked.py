@@ -129,6 +129,7 @@ def test_what_is_quantized_is_what_is_decoded(hooked: SceneArtifact) -> None:
         assert torch.allclose(decoded.field.get_parameter(name), value, atol=2e-3), name
 
 
+@pytest.mark.slow
 def test_sensitivities_are_measured_under_hooks(hooked: SceneArtifact) -> None:
     allocation = Allocator(hooked.for_coding(), uniform=False).allocate(-24)
     assert set(allocation.qp) >= {f"{name}_scaling" for name in named_scales(hooked.for_coding().field)}

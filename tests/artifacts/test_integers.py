@@ -93,6 +93,7 @@ def test_integers_draw_what_was_trained(trained: SceneArtifact) -> None:
     assert not torch.equal(truth, picture(trained))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plain", [True, False])
 def test_files_hold_integers_bit_for_bit(trained: SceneArtifact, plain: bool) -> None:
     integers = to_integers(calibrated(trained, [FakeQuantization(bits=6)], 1))
@@ -108,6 +109,7 @@ def test_files_hold_integers_bit_for_bit(trained: SceneArtifact, plain: bool) ->
     assert fp32_bytes(integers) == fp32_bytes(trained)
 
 
+@pytest.mark.slow
 def test_checkpoints_hold_integers_and_what_trains_for_them(trained: SceneArtifact, tmp_path: Path) -> None:
     fake = calibrated(trained, [FakeQuantization(bits=4)], 1)
     for number, model in enumerate((fake, to_integers(fake))):
@@ -142,6 +144,7 @@ def test_a_volume_in_integers_is_what_was_calibrated_and_files_hold_it() -> None
     assert abs(values[2] - values[1]).mean() < 0.1 * abs(values[1] - values[0]).mean()
 
 
+@pytest.mark.slow
 def test_no_float_product_is_left_between_encodings_and_heads() -> None:
     if proven_backend() == "torch":
         pytest.skip("this processor has no AVX2")
@@ -182,6 +185,7 @@ def test_ranges_must_be_known() -> None:
         to_integers(trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -200,6 +204,7 @@ def test_descriptions_that_do_not_fit_are_refused(change: Any) -> None:
         rebuild(description)
 
 
+@pytest.mark.slow
 def test_levels_beyond_eight_bits_are_refused() -> None:
     integers = to_integers(calibrated(nerf(), [FakeQuantization()], 1))
     container = encode_artifact(integers, uniform_allocation(integers, -40), plain_integers=True)

@@ -26,6 +26,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Case]:
     return cases
 
 
+@pytest.mark.slow
 def test_best_and_worst_of_all_seeds(asked: list[Case], tmp_path: Path) -> None:
     rows = main([*FEW, "--steps", "3"])
     assert rows == [
@@ -37,6 +38,7 @@ def test_best_and_worst_of_all_seeds(asked: list[Case], tmp_path: Path) -> None:
     assert len((tmp_path / "runs/benchmarks/provoke.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_runs_are_kept_for_the_same_settings_only(asked: list[Case]) -> None:
     main([*FEW, "--steps", "3"])
     assert len(asked) == 4
@@ -54,6 +56,7 @@ def test_a_vanilla_nerf_takes_longer(asked: list[Case]) -> None:
     assert [(case.config, case.steps) for case in asked] == [("ngp/lego", 3), ("nerf/lego", 9)]
 
 
+@pytest.mark.slow
 def test_a_configuration_is_scaled_with_its_steps() -> None:
     case = Case("dark_stand", "ngp/lego_fast", seed=7, steps=260, size=8)
     cli = train.main(arguments_of(case), run=False)

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import imageio.v3 as iio
+import pytest
 
 from benchmarks.published_lego import File, draw, read_file
 from nerfcomp.evaluation.published import write_published
 from nerfcomp.evaluation.report import ViewResult
 
 
+@pytest.mark.slow
 def test_an_evaluation_becomes_a_point(tmp_path: Path) -> None:
     write_published(
         tmp_path, "a.nfc", "lego", [ViewResult("a", 30.0, 0.5, 1.0), ViewResult("b", 32.0, 0.7, 1.0)], 400_000

@@ -49,6 +49,7 @@ def test_one_file_fresh_every_few_steps_and_the_end_before_films_and_exports(
     assert sorted(path.name for path in last.parent.iterdir()) == ["finished", "last.ckpt"]
 
 
+@pytest.mark.slow
 def test_time_is_looked_at_every_fifty_steps(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     watch = Watch(tmp_path / "checkpoints" / "last.ckpt")
     fit(make_trainer, RunCheckpoint(every_minutes=0.0), watch, max_steps=110)

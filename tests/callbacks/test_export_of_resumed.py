@@ -32,6 +32,7 @@ def exported(folder: Path, ckpt: Path | None = None, *more: Callback) -> bytes:
     return (folder / "bitstreams" / "step0000010.nfc").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_file_of_a_resumed_run_is_that_of_an_undisturbed_one(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="out of luck"):
         exported(tmp_path / "broken", None, Crash())

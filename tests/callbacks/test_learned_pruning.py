@@ -90,6 +90,7 @@ HOOKS: dict[str, PruningHook] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(HOOKS))
 def test_inputs_that_do_not_matter_are_dropped(name: str, tmp_path: Path) -> None:
     module, rates = Sparse(HOOKS[name]), Rates()
@@ -125,6 +126,7 @@ def test_losses_are_part_of_the_gradient(tmp_path: Path) -> None:
     torch.testing.assert_close(list(function.parameters()), list(pruning_functions(other)["net.weight"].parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", [4, 8])
 def test_resumed_runs_end_the_same(interrupted: int, tmp_path: Path) -> None:
     def module() -> RadianceFieldModule:

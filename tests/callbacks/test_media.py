@@ -52,6 +52,7 @@ def test_depth_picture_is_bright_in_front_and_white_where_nothing_is() -> None:
     assert depth_picture(depth, np.zeros((1, 3)), None).min() == 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16, 32), (15, 33)])
 def test_film_has_its_frames_at_even_size(tmp_path: Path, size: tuple[int, int]) -> None:
     frames = [np.full((*size, 3), level, np.uint8) for level in (0, 100, 200, 255)]

@@ -75,6 +75,7 @@ def file_size(trained: RadianceFieldModule) -> int:
     return len(to_bytes(encode_for(trained.trained, RateTarget())))
 
 
+@pytest.mark.slow
 def test_weights_are_off_by_half_a_step_of_the_decoder_then_rounded_to_it_then_stand_still(
     finished: tuple[RadianceFieldModule, Watch],
 ) -> None:
@@ -99,6 +100,7 @@ def test_the_file_holds_what_was_trained(finished: tuple[RadianceFieldModule, Wa
         assert weight.dim() == 1 or torch.equal(decoded[name], weight), name
 
 
+@pytest.mark.slow
 def test_a_higher_cost_of_bits_makes_a_smaller_file(
     finished: tuple[RadianceFieldModule, Watch], tmp_path: Path
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_higher_cost_of_bits_makes_a_smaller_file(
     assert file_size(dearer) < 0.8 * file_size(finished[0])
 
 
+@pytest.mark.slow
 def test_a_target_is_met_and_the_exported_file_holds_what_was_trained(
     finished: tuple[RadianceFieldModule, Watch], tmp_path: Path
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_target_is_met_and_the_exported_file_holds_what_was_trained(
         assert weight.dim() == 1 or torch.equal(decoded[name], weight), name
 
 
+@pytest.mark.slow
 def test_before_the_start_weights_are_trained_as_ever(tmp_path: Path) -> None:
     _, watch = run(tmp_path, RateStage(COST, start=0.5, noise=0.0, allocations=1))
     assert watch.roundings[: STEPS // 2] == ["none"] * (STEPS // 2)
@@ -134,6 +138,7 @@ def test_before_the_start_weights_are_trained_as_ever(tmp_path: Path) -> None:
     assert torch.equal(stored[STEPS // 2], watch.stored[STEPS // 2])
 
 
+@pytest.mark.slow
 def test_entries_that_no_ray_reads_become_zero(tmp_path: Path) -> None:
     torch.manual_seed(0)
     field = NGPField(levels=2, log2_table_size=15, finest_resolution=32, hidden_width=8)

@@ -43,6 +43,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_remote_checkpoints_are_refused(tmp_path: Path, config: Path, server: str) -> None:
     torch.hub.set_dir(str(tmp_path / "hub"))
     (tmp_path / "served" / "last.ckpt").write_bytes(pickle.dumps(Payload(tmp_path / "executed")))
@@ -53,6 +54,7 @@ def test_remote_checkpoints_are_refused(tmp_path: Path, config: Path, server: st
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_remote_configurations_are_not_read(
     tmp_path: Path, config: Path, server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +64,7 @@ def test_remote_configurations_are_not_read(
     assert "tiny.yaml" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pickled_code_in_a_local_checkpoint_is_not_run(tmp_path: Path, config: Path) -> None:
     path = tmp_path / "evil.ckpt"
     torch.save({"state_dict": {}, "payload": Payload(tmp_path / "executed")}, path)
@@ -72,6 +75,7 @@ def test_pickled_code_in_a_local_checkpoint_is_not_run(tmp_path: Path, config: P
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_hyper_parameters_of_a_checkpoint_build_nothing(tmp_path: Path, config: Path) -> None:
     main(["fit", "--config", str(config), *SHORT, "--trainer.callbacks+=RunCheckpoint"])
     last = tmp_path / "runs" / "tiny" / "version_0" / "checkpoints" / "last.ckpt"
@@ -88,6 +92,7 @@ def test_hyper_parameters_of_a_checkpoint_build_nothing(tmp_path: Path, config: 
     main(["fit", "--config", str(config), *SHORT, "--trainer.max_steps=3", "--ckpt_path", str(last)])
 
 
+@pytest.mark.slow
 def test_checkpoints_by_folder_and_by_sentence(tmp_path: Path, config: Path) -> None:
     main(["fit", "--config", str(config), *SHORT, "--trainer.callbacks+=RunCheckpoint"])
     run = tmp_path / "runs" / "tiny" / "version_0"
@@ -101,12 +106,14 @@ def test_checkpoints_by_folder_and_by_sentence(tmp_path: Path, config: Path) -> 
         main(["fit", "--config", str(config), *SHORT, "--ckpt_path", str(tmp_path / "cut.ckpt")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subcommand", ["test", "validate"])
 def test_nothing_untrained_is_measured(config: Path, subcommand: str) -> None:
     with pytest.raises(SettingsError, match="--ckpt_path"):
         main([subcommand, "--config", str(config), *SHORT])
 
 
+@pytest.mark.slow
 def test_last_and_best_resume_what_they_say_or_refuse(tmp_path: Path, config: Path) -> None:
     fit = ["fit", "--config", str(config), *SHORT, "--trainer.callbacks+=RunCheckpoint"]
     for choice in ("last", "best"):

@@ -70,12 +70,14 @@ def test_runs_started_together_get_a_folder_each(tmp_path: Path) -> None:
     assert all(list(Path(logger.log_dir).glob("events*")) for logger in loggers)
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     main(["fit", "--config", str(config), "--trainer.fast_dev_run=true", "--model.record=null"])
     assert names(tmp_path) == ["tiny.yaml"]
 
 
+@pytest.mark.slow
 def test_run_without_a_logger_keeps_no_configuration(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +86,7 @@ def test_run_without_a_logger_keeps_no_configuration(
     assert names(tmp_path) == ["tiny.yaml"]
 
 
+@pytest.mark.slow
 def test_progress_bar_can_be_switched_off(config: Path) -> None:
     def bars(*options: str) -> int:
         cli = main(["fit", "--config", str(config), "--trainer.fast_dev_run=true", "--model.record=null", *options])
@@ -93,6 +96,7 @@ def test_progress_bar_can_be_switched_off(config: Path) -> None:
     assert bars("--trainer.enable_progress_bar=false") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--data.reader=UnreadableReader"], ["--model.lr=-1"]])
 def test_a_start_that_fails_leaves_no_folder(
     options: list[str], tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
@@ -103,6 +107,7 @@ def test_a_start_that_fails_leaves_no_folder(
     assert names(tmp_path) == ["tiny.yaml"]
 
 
+@pytest.mark.slow
 def test_the_folder_appears_after_the_scene_has_been_read(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +135,7 @@ def test_a_run_that_has_logged_something_keeps_its_folder_when_it_fails(tmp_path
     assert names(tmp_path / "runs") == ["kept", "mine"]
 
 
+@pytest.mark.slow
 def test_latest_is_a_link_to_the_run_that_has_finished_last(tmp_path: Path, config: Path) -> None:
     for _ in range(2):
         main(["fit", "--config", str(config), *SHORT, "--trainer.callbacks+=RunCheckpoint"])

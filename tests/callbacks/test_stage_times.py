@@ -53,6 +53,7 @@ def fit(folder: Path, callback: StageTimes, **options: object) -> Trainer:
     return trainer
 
 
+@pytest.mark.slow
 def test_stages_of_a_real_run_add_up(tmp_path: Path) -> None:
     callback = StageTimes(every_n_steps=3)
     fit(tmp_path, callback, logger=RunLogger("tiny", str(tmp_path)), log_every_n_steps=1)

@@ -82,6 +82,7 @@ def test_time_adds_up_over_sessions(make_trainer: MakeTrainer, tmp_path: Path, c
     assert second.seconds == clock() == 10
 
 
+@pytest.mark.slow
 def test_runs_without_end_have_no_time_left(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     entries = run(make_trainer, tmp_path, Throughput(2), max_epochs=-1, max_time={"seconds": 1}, limit_val_batches=0)
     assert "steps_per_second" in entries and "minutes_left" not in entries

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -30,6 +31,7 @@ def weight(module: LightningModule) -> Tensor:
     return module.field.rgb_mlp.matrices[0].detach().clone()
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_average_of_its_steps() -> None:
     """The average starts at the first step: ``a <- decay a + (1 - decay) w`` after every later one."""
     torch.manual_seed(0)

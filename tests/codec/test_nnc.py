@@ -62,6 +62,7 @@ def test_bytes_equal_those_of_nncodec(dependent: bool) -> None:
     assert ours[-1] == theirs[1][-1] != theirs[0][-1]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     shapes=st.lists(SHAPES, min_size=1, max_size=4),

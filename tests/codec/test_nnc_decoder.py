@@ -82,6 +82,7 @@ def test_equal_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same(encode_nnc(layers(), layer_qps()))
 
 
+@pytest.mark.slow
 def test_damaged_streams_are_refused_or_decode_alike() -> None:
     rng = np.random.default_rng(0)
     streams = [

@@ -11,6 +11,7 @@ from nerfcomp.codec.occupancy_coder import decode_occupancy, encode_occupancy
 from tests.codec.samples import ball
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 3), *[st.integers(1, 11)] * 3),
@@ -38,6 +39,7 @@ def test_noise_takes_little_more_than_its_entropy() -> None:
     assert len(encode_occupancy(grid)) < 1.06 * entropy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filled", [False, True])
 def test_uniform_grids_take_a_few_bytes(filled: bool) -> None:
     assert len(encode_occupancy(np.full((1, 128, 128, 128), filled))) < (8 if not filled else 300)

@@ -29,6 +29,7 @@ def section(data: bytes, shape: tuple[int, ...] = (2, 2), name: str = "w") -> Se
     return Section("grid", "nnc", data, (TensorSpec(name, "float32", shape),))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rogue", ROGUES)
 def test_every_misbehaviour_becomes_a_sentence(rogue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, sentence = ROGUES[rogue]
@@ -85,6 +86,7 @@ def test_tensors_lost_at_a_unit_boundary_are_noticed(trust: bool) -> None:
         decode_natively([cut], trust)
 
 
+@pytest.mark.slow
 def test_streams_that_ask_for_too_much_memory_are_refused() -> None:
     data = encode_nnc({"w": np.zeros((4096, 1024), np.float32)}, -20)
     with pytest.raises(ContainerError, match="MemoryError|allocate"):

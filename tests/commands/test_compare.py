@@ -26,6 +26,7 @@ def write_run(folder: Path, rate: float, last: float, extra: bool = False) -> Pa
     return folder
 
 
+@pytest.mark.slow
 def test_what_differs_stands_on_the_page(tmp_path: Path) -> None:
     first, second = write_run(tmp_path / "a", 0.01, 30.0), write_run(tmp_path / "b", 0.02, 31.25, True)
     out = tmp_path / "page.html"

@@ -94,6 +94,7 @@ def test_many_names_of_one_image_are_counted(tmp_path: Path, monkeypatch: pytest
         TransformsReader(root).read("train")
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_export_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_full_disk_costs_the_export_and_not_the_run(
     assert trainer.global_step == 2 and "Training goes on" in caplog.text
 
 
+@pytest.mark.slow
 def test_options_that_a_resumed_run_ignores_are_named(
     tmp_path: Path, config: Path, caplog: pytest.LogCaptureFixture  # noqa: F811
 ) -> None:

@@ -67,6 +67,7 @@ def test_table_of_a_nerf(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     assert mean.psnr == pytest.approx(float(rows[1]["psnr"]), abs=1.0)
 
 
+@pytest.mark.slow
 def test_a_file_of_nerf_pytorch_has_the_integers_of_the_checkpoint(tmp_path: Path) -> None:
     write_blender(ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1), tmp_path / "scene")
     reader = BlenderReader(tmp_path / "scene", near=2.0, far=6.0, pixel_centers=False)
@@ -86,6 +87,7 @@ def test_a_file_of_nerf_pytorch_has_the_integers_of_the_checkpoint(tmp_path: Pat
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
     write_blender(ProceduralReader(image_size=8, n_train=2, n_val=1, n_test=1, supersampling=1), tmp_path / "scene")
     reader = BlenderReader(tmp_path / "scene", near=2.0, far=6.0)

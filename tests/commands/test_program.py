@@ -68,6 +68,7 @@ def test_help_names_every_command_and_loads_none() -> None:
     assert not {"jsonargparse", *HEAVY} & set(result.stderr.split())
 
 
+@pytest.mark.slow
 def test_info_loads_only_what_it_needs(file: Path) -> None:
     result = in_process(LOADED, "info", file)
     assert "header, digest" in result.stdout
@@ -134,6 +135,7 @@ def test_info_shows_values_as_they_are(tmp_path: Path, caplog: pytest.LogCapture
     assert "writer: 100% ours" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_ends_nothing(file: Path) -> None:
     program = "import sys; from nerfcomp.commands.program import run; run(); sys.stderr.write('worked on')"
     command = [sys.executable, "-c", program, "info", str(file)]

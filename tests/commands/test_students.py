@@ -50,6 +50,7 @@ def psnr(folder: Path) -> float:
     return float(json.loads((folder / "results.json").read_text())["psnr"])
 
 
+@pytest.mark.slow
 def test_file_decodes_to_the_same_network(ckpt: Path, run: Callable[..., str], tmp_path: Path) -> None:
     file = tmp_path / "student.nfc"
     run("encode", ckpt, "--out", file, "--qp", "-36", "--uniform", "true")
@@ -65,6 +66,7 @@ def test_file_decodes_to_the_same_network(ckpt: Path, run: Callable[..., str], t
     assert psnr(tmp_path / "c") == psnr(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_coarser_files_are_smaller(ckpt: Path, run: Callable[..., str], tmp_path: Path) -> None:
     run("sweep", ckpt, *READER, "--out", tmp_path, "--qps", "[-32, -12]")
     assert 0 < (tmp_path / "qp-12.nfc").stat().st_size < (tmp_path / "qp-32.nfc").stat().st_size

@@ -8,6 +8,7 @@ from nerfcomp.codec.quantizers import step_size
 from nerfcomp.compression import allocate_qp, largest_passing, measure_sensitivity
 
 
+@pytest.mark.slow
 def test_sensitivity_estimates_the_diagonal_of_the_gauss_newton_matrix() -> None:
     torch.manual_seed(0)
     weight = nn.Parameter(torch.randn(5))

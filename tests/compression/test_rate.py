@@ -39,6 +39,7 @@ def test_the_gradient_pulls_towards_zero_by_the_slope() -> None:
     assert found.tolist() == [[4.0, -8.0], [0.0, 8.0]]
 
 
+@pytest.mark.slow
 def test_training_with_the_gradient_spends_fewer_bits_for_little_error() -> None:
     target = torch.randn(4000, 1, generator=torch.Generator().manual_seed(1))
     sizes, errors = [], []

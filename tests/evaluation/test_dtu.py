@@ -23,6 +23,7 @@ def everything() -> Observation:
     return Observation(mask, np.full(3, -12.5), np.full(3, 12.5), 1.0, np.array([0.0, 0.0, 0.0, 1.0]))
 
 
+@pytest.mark.slow
 def test_a_larger_ball_is_off_by_the_difference() -> None:
     scan = sampled(ball(8.0), 20_000)[0]
     found = dtu_quality(ball(9.0), scan, everything(), density=0.5)
@@ -30,6 +31,7 @@ def test_a_larger_ball_is_off_by_the_difference() -> None:
     assert found.chamfer == (found.accuracy + found.completeness) / 2
 
 
+@pytest.mark.slow
 def test_only_what_is_observed_and_above_the_table_counts() -> None:
     scan = sampled(ball(8.0), 20_000)[0]
     upper = scan[scan[:, 2] > 0]
@@ -40,6 +42,7 @@ def test_only_what_is_observed_and_above_the_table_counts() -> None:
     assert whole.accuracy > 1.0 and half.accuracy < 0.1 and half.completeness < 0.3
 
 
+@pytest.mark.slow
 def test_holes_are_cut_off() -> None:
     scan = np.concatenate([sampled(ball(8.0), 20_000)[0], np.full((500, 3), 40.0)])
     assert dtu_quality(ball(8.0), scan, everything(), 0.5).completeness < 0.3

@@ -19,6 +19,7 @@ def scene() -> NDArray[np.float64]:
     return truth
 
 
+@pytest.mark.slow
 def test_the_figure_says_what_it_shows_and_lies_beside_a_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.axes import Axes
 
@@ -58,6 +59,7 @@ def test_the_crop_is_where_most_happens() -> None:
     assert 4 <= rows.start <= 10 and 26 <= across.start <= 34
 
 
+@pytest.mark.slow
 def test_every_curve_is_a_pdf_too(tmp_path: Path) -> None:
     points = [SweepPoint("fp32", 4000, 1.0, 30.0, 0.9, 2), SweepPoint("-20", 900, 4.4, 29.5, 0.9, 2)]
     plot_sweep(points, tmp_path / "sweep.png")

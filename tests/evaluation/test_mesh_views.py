@@ -1,6 +1,7 @@
 """Views of meshes against the tracer of the procedural solids."""
 
 import numpy as np
+import pytest
 import torch
 
 from nerfcomp.evaluation.mesh_views import mesh_view, seen_by_views, silhouette_iou
@@ -16,6 +17,7 @@ def exact_mesh(reader: ProceduralReader) -> Mesh:
     return extract_mesh(LevelSet(lambda x: -solid_distance(reader.solids, x), 0.0), box, 96)
 
 
+@pytest.mark.slow
 def test_the_exact_mesh_looks_like_the_solids() -> None:
     reader = ProceduralReader(image_size=60, n_train=2, n_test=2)
     scene, mesh = reader.read("test"), exact_mesh(reader)
@@ -30,6 +32,7 @@ def test_the_exact_mesh_looks_like_the_solids() -> None:
         assert np.abs(drawn.depth[both] - along[both]).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_a_mesh_that_lacks_a_half_has_another_silhouette() -> None:
     reader = ProceduralReader(image_size=40, n_train=2, n_test=1)
     mesh = exact_mesh(reader)
@@ -37,6 +40,7 @@ def test_a_mesh_that_lacks_a_half_has_another_silhouette() -> None:
     assert silhouette_iou(half, reader.read("test"))[0] < 0.75
 
 
+@pytest.mark.slow
 def test_what_stands_behind_is_not_seen() -> None:
     reader = ProceduralReader(image_size=60, n_train=3, n_test=1)
     camera, points = reader.camera("train"), np.array([[0.0, 0.0, 0.95], [0.0, 0.0, -0.9], [40.0, 0.0, 0.0]])

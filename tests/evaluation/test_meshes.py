@@ -25,6 +25,7 @@ def distance(x: Tensor) -> Tensor:
     return found
 
 
+@pytest.mark.slow
 def test_a_ball_that_is_too_large_is_wrong_by_the_difference() -> None:
     found = compare_with_distance(ball(0.65), distance, BOX, 0.06, samples=20_000, resolution=48)
     assert found.accuracy == pytest.approx(0.05, abs=1e-3) and found.completeness == pytest.approx(0.05, abs=1e-3)
@@ -33,6 +34,7 @@ def test_a_ball_that_is_too_large_is_wrong_by_the_difference() -> None:
     assert strict.f_score == 0.0
 
 
+@pytest.mark.slow
 def test_what_is_lacking_counts_on_one_side() -> None:
     whole = ball(0.6)
     upper = whole._replace(faces=whole.faces[whole.vertices[whole.faces][:, :, 2].min(1) > 0])
@@ -43,6 +45,7 @@ def test_what_is_lacking_counts_on_one_side() -> None:
     assert seen.completeness < 1e-3 and seen.f_score == 1.0
 
 
+@pytest.mark.slow
 def test_points_may_be_the_reference() -> None:
     direction = np.random.default_rng(0).normal(size=(20_000, 3))
     points = 0.6 * direction / np.linalg.norm(direction, axis=1, keepdims=True)

@@ -69,6 +69,7 @@ def test_ranges_and_windows_that_hold_nothing(start: int, end: int | None, windo
         averaged(np.arange(100.0), start, end, window)
 
 
+@pytest.mark.slow
 def test_drawn_side_by_side_or_above_each_other(tmp_path: Path) -> None:
     shapes = {}
     for layout in get_args(Layout):

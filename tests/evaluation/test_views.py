@@ -91,6 +91,7 @@ def solid() -> SceneArtifact:
     return trained.replace(scene=SceneInfo.from_scene(scene)._replace(near=2.0, far=6.0, aabb=trained.scene.aabb))
 
 
+@pytest.mark.slow
 def test_sweeps_and_limits_see_what_evaluation_sees(solid: SceneArtifact, tmp_path: Path) -> None:
     right, wrong = Elsewhere().read("test")._replace(near=2.0, far=6.0), Elsewhere()
     expected = mean_result(evaluate_views(solid, right)).psnr

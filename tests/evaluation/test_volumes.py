@@ -81,6 +81,7 @@ def test_ratios_count_the_whole_file() -> None:
     assert file_ratio(np.zeros((8, 8, 8), np.uint16), 64) == (16.0, 32.0)
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path: Path) -> None:
     truth, decoded = pair()
     plot_slices(truth, decoded, ValueRange(-1.0, 1.0), tmp_path / "slices.png")

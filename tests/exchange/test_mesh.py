@@ -107,6 +107,7 @@ def test_the_command_reads_any_file(repository: Path, tmp_path: Path) -> None:
         main(["mesh", str(source), "--out", str(tmp_path / "a.stl"), "--resolution", "16", "--level", "0.2"])
 
 
+@pytest.mark.slow
 def test_a_film_shows_the_mesh_beside_the_field(ball: RadianceFieldArtifact) -> None:
     scene = ball.scene.scaled(0.5)
     mesh = field_mesh(ball, MeshOptions(24, level=50.0))

@@ -104,6 +104,7 @@ def test_other_fields_are_refused(scene: SceneInfo) -> None:
         to_nerf_pytorch(trained_field(scene).replace(field=NGPField(levels=1, log2_table_size=4)))
 
 
+@pytest.mark.slow
 def test_checkpoint_and_bitstream_carry_it(scene: SceneInfo, tmp_path: Path) -> None:
     trained = trained_field(scene)
     write_checkpoint(trained, tmp_path / "a.ckpt")
@@ -127,6 +128,7 @@ def corner_directions(scene: SceneInfo, pose: torch.Tensor) -> NDArray[np.float6
     return unit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theirs", [True, False])
 def test_pictures_that_nerf_pytorch_draws_are_met(theirs: bool, tmp_path: Path) -> None:
     """With its own rays and distances, on a scene that a default reader reads; one of ours comes back as it was."""

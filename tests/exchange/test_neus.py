@@ -95,6 +95,7 @@ def test_a_background_that_was_trained_is_read(tmp_path: Path) -> None:
         read_neus(file, background=True)
 
 
+@pytest.mark.slow
 def test_a_background_needs_surroundings(tmp_path: Path) -> None:
     torch.save(with_background(), tmp_path / "ckpt_000010.pth")
     write_dtu(tmp_path / "scene")
@@ -127,6 +128,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_neus(tmp_path / "bad.pth")
 
 
+@pytest.mark.slow
 def test_an_imported_surface_is_drawn_and_has_its_mesh(tmp_path: Path) -> None:
     torch.manual_seed(0)
     ball = NeuSField(sdf_hidden_layers=3, hidden_width=64, skip=2, rgb_hidden_layers=1)

@@ -24,6 +24,7 @@ def field_of(scale: float, seed: int = 0) -> RadianceFieldArtifact:
     return from_ngp_pl(NgpPlCheckpoint(*parts, "float32", scale, bits))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.5, 1.0])
 def test_export_and_import_keep_every_weight(scale: float, tmp_path: Path) -> None:
     ours = field_of(scale)

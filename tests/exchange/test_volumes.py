@@ -15,6 +15,7 @@ def volume_of(dtype: str) -> Volume:
     return Volume(values, (0.5, 0.1, 3.0), (-1.0, 2.5, 1e-3), 'a "b" <c>')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", TYPES)
 def test_vtk_reads_what_is_written(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vtk = pytest.importorskip("vtk")

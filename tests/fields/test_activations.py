@@ -63,6 +63,7 @@ def saturated_nerf(sign: float) -> tuple[RadianceField, nn.Parameter]:
     return field, last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 @pytest.mark.parametrize(("make", "rate"), [(saturated_ngp, 200.0), (saturated_nerf, 4.0)])
 def test_a_field_driven_to_black_or_white_still_learns_grey(

@@ -71,6 +71,7 @@ def test_points_behind_have_negative_depth() -> None:
     assert float(project(camera, torch.tensor([0]), torch.tensor([[0.0, 0.0, 2.0]])).depth) == -2
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(point, point, point)
 def test_look_at_is_rigid_and_looks_there(

@@ -128,6 +128,7 @@ class TestValues:
             hash_encode(torch.rand(2, 4), make_tables(SMALL, 2), SMALL, backend)
 
 
+@pytest.mark.slow
 def test_gradients_in_float64() -> None:
     geometry = grid_geometry(levels=3, log2_table_size=6, base_resolution=3, finest_resolution=8)
     x = torch.rand(6, 3, dtype=torch.float64, requires_grad=True)

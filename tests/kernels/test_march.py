@@ -84,6 +84,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cascades", "resolution", "steps", "most"), CASES)
 def test_equals_slow_walk(cascades: int, resolution: int, steps: tuple[float, float, float], most: int) -> None:
     occupied, rays, jitter = blobs(cascades, resolution), random_rays(12), torch.rand(12)

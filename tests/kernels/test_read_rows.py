@@ -45,5 +45,6 @@ def test_levels_of_which_almost_all_rows_are_read_are_left_out() -> None:
     assert fine[0] is not None and fine[1] is None
 
 
+@pytest.mark.slow
 def test_where_nothing_is_occupied_tables_are_whole() -> None:
     assert read_rows(torch.zeros(1, 8, 8, 8, dtype=torch.bool), GEOMETRY) == [None] * 6

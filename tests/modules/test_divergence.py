@@ -65,6 +65,7 @@ def test_a_run_with_an_absurd_rate_ends_with_a_sentence_and_keeps_a_finite_check
     assert last_step(tmp_path) == 1  # written before the first step with such weights
 
 
+@pytest.mark.slow
 def test_density_that_is_no_number_ends_a_run_whose_losses_stay_finite(tmp_path: Path) -> None:
     """The grid empties, and pictures of nothing have a finite loss."""
     module, losses = ngp_module(), []

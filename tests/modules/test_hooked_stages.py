@@ -40,6 +40,7 @@ STAGES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [*STAGES, "LightFieldModule"])
 def test_hooks_are_listed_in_yaml(stage: str, tmp_path: Path) -> None:
     (tmp_path / "student.yaml").write_text(STUDENT % {"folder": tmp_path})
@@ -72,6 +73,7 @@ def stage(start: Path | None = None) -> RadianceFieldModule:
     return RadianceFieldModule(*tiny_ngp(), init_from=None if start is None else str(start), hooks=hooks)
 
 
+@pytest.mark.slow
 def test_zeros_of_the_start_stay_and_a_resumed_run_ends_the_same(tmp_path: Path) -> None:
     start = halved(tmp_path)
     straight, first, resumed = stage(start), stage(start), stage(start)
@@ -91,6 +93,7 @@ def test_zeros_of_the_start_stay_and_a_resumed_run_ends_the_same(tmp_path: Path)
     assert torch.equal(known.draw(known.scene.camera).rgb, straight.trained.draw(known.scene.camera).rgb)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_takes_the_hooks_of_its_checkpoint(tmp_path: Path) -> None:
     first, plain = stage(), RadianceFieldModule(*tiny_ngp())
     quiet_fit(first, data(), tmp_path, 2).save_checkpoint(tmp_path / "hooked.ckpt")

@@ -1,5 +1,6 @@
 """A field that learns a distance: that of a ball, which is known everywhere."""
 
+import pytest
 import torch
 
 from nerfcomp.fields import HashSurfaceField
@@ -16,6 +17,7 @@ def ball(radius: float) -> torch.Tensor:
     return (x * x + y * y + z * z).sqrt() - radius - 1.0 / SIDE  # masks leave hulls half a cell too large
 
 
+@pytest.mark.slow
 def test_the_field_learns_the_distance() -> None:
     torch.manual_seed(0)
     field = HashSurfaceField(levels=4, log2_table_size=12, base_resolution=8, finest_resolution=32)

@@ -147,6 +147,7 @@ def train_step(stage: Stage, step: int) -> dict[str, torch.Tensor]:
     return outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "step"), [("radiance-field", 32), *((name, 320) for name in STAGES)], ids=["warm-up", *STAGES]
 )

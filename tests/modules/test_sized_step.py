@@ -96,6 +96,7 @@ class IntoBuffers(OccupancySampler):
             return self._march(rays, jitter, self.max_samples, self.reach, capacity)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [radiance_field, surface, vanilla])
 def test_every_stage_has_the_losses_of_the_step_that_asks(
     make: Callable[[], RadianceFieldModule], tmp_path: Path

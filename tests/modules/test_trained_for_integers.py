@@ -43,6 +43,7 @@ def assert_integers_survive(trained: Any) -> None:
     assert expected and all(torch.equal(decoded[name].float(), levels) for name, levels in expected.items())
 
 
+@pytest.mark.slow
 def test_a_volume_network_in_yaml(tmp_path: Path) -> None:
     text = CONFIG % settings(tmp_path, steps=6)
     (tmp_path / "config.yaml").write_text(text.replace(RATE, "{class_path: FreezeRanges, init_args: {after: 3}}"))
@@ -52,6 +53,7 @@ def test_a_volume_network_in_yaml(tmp_path: Path) -> None:
     assert_integers_survive(model.trained)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranges", ["learned", "percentile"])
 def test_a_student_in_yaml(ranges: str, tmp_path: Path) -> None:
     predict, student = write_configs(tmp_path)

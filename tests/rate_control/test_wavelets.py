@@ -30,6 +30,7 @@ def psnr(values: NDArray[np.generic], found: NDArray[np.float64]) -> float:
     return float(10 * np.log10(np.ptp(truth) ** 2 / np.mean((truth - found) ** 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [400, 3000, 20000])
 def test_files_use_the_bytes_that_they_may_have(target: int) -> None:
     values, info = volume()
@@ -38,6 +39,7 @@ def test_files_use_the_bytes_that_they_may_have(target: int) -> None:
     assert psnr(values, found) > {400: 20.0, 3000: 31.0, 20000: 45.0}[target]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aim", [25.0, 60.0])
 @pytest.mark.parametrize("dtype", ["int16", "float64"])
 def test_a_psnr_is_met_and_hardly_exceeded(aim: float, dtype: str) -> None:
@@ -75,6 +77,7 @@ def test_labels_come_back_exactly_through_interpolation() -> None:
     assert size <= 1200 and psnr(values, decoded(Wavelets(values, info).for_bytes(1200))[1]) < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [400, 3000])
 def test_ctrl_c_keeps_the_best_try(target: int, monkeypatch: pytest.MonkeyPatch) -> None:
     values, info = volume()

@@ -170,6 +170,7 @@ def test_paths_look_at_the_middle_without_decoding_images(tmp_path: Path) -> Non
         assert seen.depth.tolist() == pytest.approx([3.0] * 5, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_lego_silhouettes_agree_across_views(shared_data: Path) -> None:
     """Points inside the silhouettes of 20 views lie inside those of the other 5, but not if y is mirrored."""
     root = shared_data / "blender" / "lego"

@@ -165,6 +165,7 @@ def test_any_scale_and_sign_of_a_projection_is_the_same_camera() -> None:
     assert torch.linalg.det(one.c2w[:, :3]) > 0
 
 
+@pytest.mark.slow
 def test_scan24_is_read_as_it_is(shared_data: Path) -> None:
     """Sizes and distances as in the publication; points triangulated by others lie inside the masks' hull."""
     root = shared_data / "dtu" / "scan24"

@@ -117,6 +117,7 @@ def test_occupancy_bits(small_state: dict[str, Any]) -> None:
     assert occupied.nonzero().tolist() == [[0, x, y, z]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", [8, 16])
 def test_file_comes_back_bit_by_bit(tmp_path: Path, padding: Any) -> None:
     state = make_state(0.5, "float64", padding)

@@ -89,6 +89,7 @@ def test_gradients_reach_the_field(ball: Ball, rays_into: RaysInto) -> None:
     torch.testing.assert_close(sigma.grad, 3 * (length * torch.exp(-2.0 * length)).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.5, 20.0, 2000.0])
 @pytest.mark.parametrize(("chunk", "at_once"), [(64, 2**15), (10_000, 2**15), (10_000, 100)])
 def test_waves_equal_the_plain_path(
@@ -118,6 +119,7 @@ def test_waves_ask_the_field_less(rays_into: RaysInto) -> None:
     assert 0 < asked < 0.3 * len(sampler(rays).t)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.5, 20.0, 2000.0])
 @pytest.mark.parametrize("cone_angle", [0.0, 1 / 64])
 def test_portions_equal_the_whole(rays_into: RaysInto, sigma: float, cone_angle: float) -> None:

@@ -71,6 +71,7 @@ def test_affordable_samples_are_those_of_whole_leading_rays(counts: list[int], m
     assert all(torch.equal(a, b) for a, b in zip(chosen, reference))
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=10), st.integers(1, 20))
 def test_hidden_samples_do_not_count(counts: list[int], most: int) -> None:
     samples = packed(counts)

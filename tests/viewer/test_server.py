@@ -87,6 +87,7 @@ def test_channels(server: ViewerServer, trained: SceneArtifact) -> None:
     assert np.abs(color - depth).max() > 10
 
 
+@pytest.mark.slow
 def test_the_latest_request_wins(server: ViewerServer, trained: SceneArtifact) -> None:
     started, asked = threading.Event(), list[bool]()
 
@@ -172,6 +173,7 @@ def test_other_sites_and_other_formats_are_refused(server: ViewerServer, trained
     assert ask(server, "POST", "/other", frame(trained))[0] == 400
 
 
+@pytest.mark.slow
 def test_a_browser_that_goes_leaves_the_server_standing(server: ViewerServer, trained: SceneArtifact) -> None:
     body = json.dumps(frame(trained, width=400, height=400)).encode()
     with socket.create_connection(("127.0.0.1", server.server_address[1])) as gone:
