@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -159,8 +160,9 @@ def test_colours_wait_to_depend_on_the_direction(tmp_path: Path) -> None:
     waiting = RadianceFieldModule(*tiny_ngp(), diffuse_share=0.9)
     quiet_fit(waiting, tiny_data(), tmp_path, 4).save_checkpoint(tmp_path / "first.ckpt")
     assert direction_change(waiting) == 0.0
-    colours = waiting.field.rgb_mlp.layers[0].weight[:, 0]
-    assert not torch.equal(colours, tiny_ngp()[0].rgb_mlp.layers[0].weight[:, 0])
+    fields: tuple[Any, Any] = waiting.field, tiny_ngp()[0]
+    trained, start = (field.rgb_mlp.layers[0].weight[:, 0] for field in fields)
+    assert not torch.equal(trained, start)
     resumed, straight = (RadianceFieldModule(*tiny_ngp(), diffuse_share=0.5) for _ in range(2))
     quiet_fit(resumed, tiny_data(), tmp_path, 7, tmp_path / "first.ckpt")
     quiet_fit(straight, tiny_data(), tmp_path, 7)
