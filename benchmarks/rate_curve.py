@@ -3,7 +3,7 @@
     python benchmarks/rate_curve.py --ckpt CKPT --root FOLDER --config configs/rate/lego.yaml [--costs 4e-4 1e-3]
 
 One cost of a bit per point and all else the same, the number of steps included; every file is decoded and measured on
-the test views. ``--ablation`` trains at the first cost with one part after the other left out. Views that the reader of
+the test views. ``--ablation`` trains at the first cost with one part after the other changed. Views that the reader of
 ``--config`` holds back are not trained on. Writes ``plain/sweep.csv``, ``trained.csv`` and ``curve.csv``, in the
 columns of the survey 3DGS.zip (w-m/3dgs-compression-survey), under ``--out``; points that are there are kept.
 """

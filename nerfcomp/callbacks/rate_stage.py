@@ -137,7 +137,8 @@ class RateStage(Callback):
         step, total = trainer.global_step, int(trainer.estimated_stepping_batches)
         if step >= total:
             self._finish(trainer, pl_module)
-        if step % _EVERY or not self.qps or step >= total:
+            return
+        if step % _EVERY or not self.qps:
             return
         rated = self._rated(trainer, pl_module)
         moving = {name: each for name, each in rated.items() if each.function.rounding != "decoded"}

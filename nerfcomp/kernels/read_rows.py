@@ -15,6 +15,7 @@ from nerfcomp.kernels.numba_setup import Array, kernel
 
 _MARGIN = 1e-3  # lattice spacings: float32 positions of samples may lie beyond the face of their cell
 _MOST_READS = 4.0  # lattice points per row, beyond which hardly a row is read by none (e^-4)
+_MOST_CELLS = 2**21  # occupied ones; a file of unknown origin may have more of them than can be looked through
 _MOST_KEPT = 0.95  # of the rows, beyond which leaving out the others is not worth it
 _PRIME_Y, _PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 
@@ -41,7 +42,7 @@ def read_rows(occupied: Tensor, geometry: GridGeometry) -> list[Tensor | None]:
         geometry: Of the grid, which spans the unit cube.
 
     Returns:
-        For each level (T_l,) bool on the CPU; None where all rows, or almost all, are read.
+        For each level (T_l,) bool on the CPU; None where all rows, or almost all, are read, or too many cells occupied.
 
     >>> from nerfcomp.kernels.hash_grid import grid_geometry
     >>> occupied = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
@@ -53,6 +54,8 @@ def read_rows(occupied: Tensor, geometry: GridGeometry) -> list[Tensor | None]:
     cascades, side = occupied.shape[:2]
     cells = [np.argwhere(part) for part in occupied.cpu().numpy()]
     widths = [2.0 ** (cascade + 1 - cascades) for cascade in range(cascades)]
+    if sum(len(some) for some in cells) > _MOST_CELLS:
+        return [None] * len(geometry.entries)
     found: list[Tensor | None] = []
     for scale, resolution, entries in zip(*geometry):
         points = sum(len(some) * (width * scale / side) ** 3 for some, width in zip(cells, widths))

@@ -125,8 +125,10 @@ class RadianceFieldModule(EvaluatedModule):
     @property
     def _diffuse(self) -> bool:
         """Whether this step trains colours without the viewing direction."""
+        if self.diffuse_share == 0.0:
+            return False
         steps = self.trainer.estimated_stepping_batches
-        return self.diffuse_share > 0 and steps != math.inf and self.global_step < self.diffuse_share * steps
+        return steps != math.inf and self.global_step < self.diffuse_share * steps
 
     def take_cascades(self, cascades: int) -> None:
         """Let field and sampler have as many nested cubes as the scene needs, unless they were told otherwise."""

@@ -48,3 +48,10 @@ def test_levels_of_which_almost_all_rows_are_read_are_left_out() -> None:
 @pytest.mark.slow
 def test_where_nothing_is_occupied_tables_are_whole() -> None:
     assert read_rows(torch.zeros(1, 8, 8, 8, dtype=torch.bool), GEOMETRY) == [None] * 6
+
+
+def test_where_too_many_cells_are_occupied_tables_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    occupied = some_cells(1, 16, 0.01)
+    assert any(rows is not None for rows in read_rows(occupied, GEOMETRY))
+    monkeypatch.setattr("nerfcomp.kernels.read_rows._MOST_CELLS", int(occupied.sum()) - 1)
+    assert read_rows(occupied, GEOMETRY) == [None] * 6
