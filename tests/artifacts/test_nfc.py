@@ -56,6 +56,20 @@ def test_rows_that_no_sample_reads_are_not_in_the_file_and_not_missed(monkeypatc
     torch.testing.assert_close(decoded, decode_artifact(full).render(rays).rgb, atol=2e-3, rtol=0)  # type: ignore
 
 
+def test_no_picture_depends_on_the_rows_that_are_left_out() -> None:
+    trained = ball()
+    rays = trained.random_rays(300, torch.Generator().manual_seed(0))
+    before, weights = trained.render(rays).rgb, plain_parameters(trained.field)
+    with torch.no_grad():
+        for name, rows in trained.read_rows().items():
+            weights[name][~rows] = 7.0
+    assert torch.equal(trained.render(rays).rgb, before)
+    with torch.no_grad():
+        for name, rows in trained.read_rows().items():
+            weights[name][rows] = 7.0
+    assert not torch.equal(trained.render(rays).rgb, before)
+
+
 def test_a_field_in_memory_gets_the_values_of_the_decoder() -> None:
     trained = quantize_field(ball(), uniform_allocation(ball(), -20))
     again = decode_artifact(encode_artifact(trained, uniform_allocation(trained, -20)))
