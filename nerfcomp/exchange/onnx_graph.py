@@ -18,8 +18,9 @@ from torch.nn import functional
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.fields.block_points import block_directions, points_along
 from nerfcomp.fields.channels_last import Pointwise
-from nerfcomp.fields.light_field import Stage
+from nerfcomp.fields.residual import Stage
 from nerfcomp.geometry.cameras import select_views
+from nerfcomp.kernels.hash_grid import hash_encode
 
 OPSET = 20  # the first with Gelu
 _EXACT_OCTAVES = 4  # doubling an angle by recurrence doubles its error, so that every fourth octave begins anew
@@ -43,6 +44,7 @@ class PoseToPicture(nn.Module):
         assert not field.batch_norm
         home, count = select_views(trained.scene.camera, [0]), field.points_per_ray
         self.bounds = trained.scene.bounds
+        self.box = field.aabb if field.in_box else None
         self.height, self.width = home.height, home.width
         self.rows = -(-home.height // field.factor)
         middle, reach = field.aabb.mean(0), (field.aabb[1] - field.aabb[0]) / 2
@@ -68,11 +70,11 @@ class PoseToPicture(nn.Module):
 
     def points(self, c2w: Tensor) -> Tensor:
         """Points (1, 3 K, h, w) along the rays of a pose (1, 3, 4)."""
-        points = points_along(c2w, self.directions, self.fractions, self.bounds)
+        points = points_along(c2w, self.directions, self.fractions, self.bounds, self.box)
         return points.view(1, self.rows, -1, points.shape[-1]).permute(0, 3, 1, 2)
 
     def encode(self, points: Tensor) -> Tensor:
-        """Encode points (1, 3 K, h, w) as (1, 3 K (2 L + 1), h, w); see `LightField.encode`."""
+        """Encode points (1, 3 K, h, w), channels first; see `LightField.encode`."""
         x = points * self.scale + self.shift
         parts = [x]
         for octave in range(self.field.octaves):
@@ -82,7 +84,18 @@ class PoseToPicture(nn.Module):
                 twice = 2 * sine
                 sine, cosine = twice * cosine, 1 - twice * sine
             parts += [sine, cosine]
+        if self.field.grid is not None:
+            parts.append(self.features(x))
         return torch.cat(parts, 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features (1, K C, h, w) of the grid at points (1, 3 K, h, w) of the cube [-1, 1]^3."""
+        grid = self.field.grid
+        assert grid is not None
+        _, _, rows, columns = x.shape
+        inside = (x.permute(0, 2, 3, 1).reshape(-1, 3) + 1) / 2
+        found = hash_encode(inside, grid.tables, grid.geometry, "torch")
+        return found.view(1, rows, columns, -1).permute(0, 3, 1, 2)
 
 
 def convolve(layer: Any, x: Tensor) -> Tensor:

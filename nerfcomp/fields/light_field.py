@@ -15,68 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.base import Field
 from nerfcomp.fields.batch_norm import BatchNorm
 from nerfcomp.fields.block_points import Bounds, block_points
-from nerfcomp.fields.channels_last import Pointwise, Upsampling
+from nerfcomp.fields.channels_last import Pointwise
+from nerfcomp.fields.encodings import HashGrid
 from nerfcomp.fields.folding import fold_norm, merged_layers
 from nerfcomp.fields.integer import all_integer, integer_layers, put_integer_layers
+from nerfcomp.fields.residual import Residual, Stage
 from nerfcomp.geometry.cameras import Camera
 
 _MOST_BLOCKS = 1024
 _MOST_STAGES = 16
 _WIDEST = 2**14
 _LARGEST_FACTOR = 64
-
-
-class Residual(nn.Module):
-    """``x + norm(conv(gelu(norm(conv(x)))))`` with 1x1 convolutions.
-
-    Args:
-        width: Channels in and out.
-        inner: Channels in between.
-        batch_norm: Normalise after each convolution.
-    """
-
-    def __init__(self, width: int, inner: int, batch_norm: bool) -> None:
-        super().__init__()
-        self.conv1 = Pointwise(width, inner)
-        self.norm1 = BatchNorm(inner) if batch_norm else nn.Identity()
-        self.conv2 = Pointwise(inner, width)
-        self.norm2 = BatchNorm(width) if batch_norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, h, w, width) to the same shape."""
-        inner = nn.functional.gelu(self.norm1(self.conv1(x)))
-        out: Tensor = x + self.norm2(self.conv2(inner))
-        return out
-
-
-class Stage(nn.Module):
-    """Transposed convolution that multiplies the resolution, then residual blocks.
-
-    Args:
-        channels: Channels in.
-        width: Channels out.
-        factor: Factor of the resolution.
-        kernel: Side of the kernel: ``factor`` keeps blocks apart, ``2 * factor`` lets them overlap.
-        inner: Inner channels of each residual block.
-        batch_norm: Whether the blocks normalise.
-    """
-
-    def __init__(
-        self, channels: int, width: int, factor: int, kernel: int, inner: Sequence[int], batch_norm: bool
-    ) -> None:
-        super().__init__()
-        self.up = Upsampling(channels, width, factor, kernel)
-        self.blocks = nn.ModuleList(Residual(width, inner_width, batch_norm) for inner_width in inner)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, h, w, channels) to (B, factor h, factor w, width)."""
-        x = self.up(x)
-        for block in self.blocks:
-            x = block(x)
-        return x
+_LISTS = ("factors", "kernels", "tail_widths", "tail_blocks")
 
 
 class LightField(Field):
@@ -95,6 +49,12 @@ class LightField(Field):
             absent.
         batch_norm: Normalise in the residual blocks, as training needs.
         rgb_layer: Whether a 1x1 convolution makes the colours; without, the last stage does: width 3 and no blocks.
+        in_box: Points lie where the ray is inside the field's box, instead of all the way from near to far.
+        grid_levels: Levels of a hash grid whose features at every point go in beside the waves; 0 for none.
+        grid_features: Features per lattice point of that grid.
+        base_resolution: Resolution of its coarsest level, over the field's box.
+        finest_resolution: Resolution of its finest level.
+        log2_table_size: A level has at most ``2 ** log2_table_size`` rows.
 
     Raises:
         ValueError: A number out of range, or lists that do not fit together.
@@ -113,8 +73,17 @@ class LightField(Field):
         inner_widths: Sequence[int] | None = None,
         batch_norm: bool = True,
         rgb_layer: bool = True,
+        in_box: bool = False,
+        grid_levels: int = 0,
+        grid_features: int = 2,
+        base_resolution: int = 8,
+        finest_resolution: int = 64,
+        log2_table_size: int = 19,
     ) -> None:
+        given = own_arguments(locals())
         super().__init__()
+        require_between(0, 32, grid_levels=grid_levels)
+        require_between(1, 16, grid_features=grid_features)
         _check_lengths(n_blocks, factors, kernels, tail_widths, tail_blocks)
         stages = list(zip(factors, kernels, tail_widths, tail_blocks, strict=True))
         _check_sizes(points_per_ray=[points_per_ray], width=[width], factors=factors, tail_widths=tail_widths)
@@ -133,26 +102,17 @@ class LightField(Field):
             )
         if any(kernel < factor or (kernel - factor) % 2 for factor, kernel, _, _ in stages):
             raise ValueError(f"Kernels {kernels} do not fit factors {factors}: each must exceed its factor evenly.")
-        self.arguments = {
-            "points_per_ray": points_per_ray,
-            "octaves": octaves,
-            "width": width,
-            "n_blocks": n_blocks,
-            "factors": list(factors),
-            "kernels": list(kernels),
-            "tail_widths": list(tail_widths),
-            "tail_blocks": list(tail_blocks),
-            "inner_widths": inner,
-            "batch_norm": batch_norm,
-            "rgb_layer": rgb_layer,
-        }
+        self.arguments = given | {"inner_widths": inner} | {name: list(given[name]) for name in _LISTS}
         self.points_per_ray = points_per_ray
         self.octaves = octaves
         self.batch_norm = batch_norm
+        self.in_box = in_box
         self.factor = math.prod(factors)
         if self.factor > _LARGEST_FACTOR:
             raise ValueError(f"Factors {factors} multiply the resolution by {self.factor}; at most {_LARGEST_FACTOR}.")
-        self.head = Pointwise(3 * points_per_ray * (2 * octaves + 1), width)
+        lattice = (log2_table_size, base_resolution, finest_resolution)
+        self.grid = HashGrid(grid_levels, grid_features, *lattice) if grid_levels else None
+        self.head = Pointwise(points_per_ray * (3 * (2 * octaves + 1) + grid_levels * grid_features), width)
         left = iter(inner)
         self.body = nn.ModuleList(Residual(width, next(left), batch_norm) for _ in range(n_blocks))
         self.tail = nn.ModuleList()
@@ -185,7 +145,7 @@ class LightField(Field):
         return self.picture(self.encode(points))
 
     def picture(self, encoded: Tensor) -> Tensor:
-        """Draw the picture of encoded points (B, h, w, 3 K (2 L + 1)); results as of `forward`."""
+        """Draw the picture of points as `encode` gives them; results as of `forward`."""
         x = start = nn.functional.gelu(self.head(encoded))
         for block in self.body:
             x = block(x)
@@ -211,14 +171,21 @@ class LightField(Field):
     def points_of(self, camera: Camera, bounds: Bounds, jitter: Tensor | None = None) -> Tensor:
         """Points (B, h, w, 3 K) that views are drawn from; arguments as for `draw`."""
         with torch.autocast(camera.c2w.device.type, enabled=False):  # positions need more digits than weights
-            return block_points(camera, self.factor, self.points_per_ray, bounds, jitter)
+            box = self.aabb if self.in_box else None
+            return block_points(camera, self.factor, self.points_per_ray, bounds, jitter, box)
 
     def encode(self, points: Tensor) -> Tensor:
-        """Move points (B, h, w, 3 K) into the cube [-1, 1]^3 and encode them as (B, h, w, 3 K (2 L + 1))."""
+        """Move points (B, h, w, 3 K) into the cube [-1, 1]^3 and encode them.
+
+        Returns:
+            (B, h, w, 3 K (2 L + 1)), and behind it the features of the grid at every point, where there is one.
+        """
         middle, reach = self.aabb.mean(0), (self.aabb[1] - self.aabb[0]) / 2
         scale, shift = (1 / reach).repeat(self.points_per_ray), (-middle / reach).repeat(self.points_per_ray)
         x = points * scale + shift
         waves = [wave for octave in range(self.octaves) for wave in ((x * 2**octave).sin(), (x * 2**octave).cos())]
+        if self.grid is not None:
+            waves.append(self.grid((x.reshape(-1, 3) + 1) / 2).reshape(*x.shape[:-1], -1))
         return torch.cat([x, *waves], -1)
 
     @property

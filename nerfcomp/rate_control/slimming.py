@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.fields import LightField
-from nerfcomp.fields.light_field import Residual
+from nerfcomp.fields.residual import Residual
 from nerfcomp.rate_control.slimming_units import Unit, measure_units, stage_readers
 
 

@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.fields import LightField
-from nerfcomp.fields.light_field import Residual, Stage
+from nerfcomp.fields.residual import Residual, Stage
 from nerfcomp.geometry.cameras import camera_on, select_views
 
 _READ_WITHIN = " within"

@@ -24,6 +24,7 @@ from nerfcomp.fields.channels_last import Pointwise
 from nerfcomp.geometry.cameras import make_camera, select_views
 from nerfcomp.kernels.int8_linear import Grid
 from tests.fields.test_light_field import shaken
+from tests.fields.test_light_field_grid import with_grid
 from tests.tiny import TinyReader
 
 onnx = pytest.importorskip("onnx", reason="needs the extra 'onnx'")
@@ -82,6 +83,17 @@ def test_graph_draws_what_torch_draws(exported: Exported, tmp_path: Path) -> Non
     assert agreement.largest < 1e-4 and agreement.psnr > 80
     (rgb,) = open_session(path, threads=1).run(["rgb"], {"c2w": some_poses(trained, 1)[0]})
     assert rgb.shape == (1, 3, trained.scene.height, trained.scene.width) and rgb.std() > 0.01
+
+
+@pytest.mark.parametrize("ndc", [False, True], ids=["world", "ndc"])
+def test_a_student_with_a_grid_is_a_graph_as_well(ndc: bool, tmp_path: Path) -> None:
+    before = student(ndc)
+    field = with_grid(octaves=0)
+    field.set_aabb(torch.tensor(before.scene.aabb))
+    trained, path = before.replace(field=field), tmp_path / "student.onnx"
+    export_onnx(trained, path)
+    assert compare_with_torch(path, trained).largest < 1e-5
+    assert all(not node.domain for node in onnx.load(str(path)).graph.node)
 
 
 def test_graph_has_standard_operators_and_exact_gelu_only(exported: Exported) -> None:

@@ -6,7 +6,7 @@ from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.fields import LightField
 from nerfcomp.fields.batch_norm import BatchNorm
-from nerfcomp.fields.light_field import Residual
+from nerfcomp.fields.residual import Residual
 from nerfcomp.rate_control.slimming import choose_channels, slim, without_channels
 from nerfcomp.rate_control.slimming_units import measure_units
 from tests.fields.test_light_field import shaken

@@ -30,7 +30,8 @@ def corner_indices(cell: Tensor, resolution: int, entries: int) -> Tensor:
     >>> corner_indices(torch.tensor([[1, 2, 3]]), resolution=16, entries=4096).tolist()
     [[801, 802, 817, 818, 1057, 1058, 1073, 1074]]
     """
-    bits = torch.arange(8, device=cell.device).unsqueeze(1) >> torch.arange(3, device=cell.device) & 1
+    corners, axes = torch.arange(8, device=cell.device), torch.arange(3, device=cell.device)
+    bits = torch.bitwise_right_shift(corners.unsqueeze(1), axes) & 1
     x, y, z = (cell.unsqueeze(1) + bits).unbind(-1)
     if entries < resolution**3:
         return ((x * PRIMES[0]) ^ (y * PRIMES[1]) ^ (z * PRIMES[2])) & (entries - 1)
