@@ -37,7 +37,8 @@ class LightFieldArtifact(SceneArtifact):
         field = build_field(Description.from_json(description["field"]), cls.field_classes)
         assert isinstance(field, LightField)
         field.set_aabb(torch.tensor(scene.aabb))
-        return cls(field=field.eval(), scene=scene, qp=checked_qp(description.get("qp")))
+        qp, rounded = checked_qp(description.get("qp")), description.get("rounded") is True
+        return cls(field=field.eval(), scene=scene, qp=qp, rounded=rounded)
 
     @torch.no_grad()
     def draw(self, camera: Camera, background: Tensor | None = None) -> Rendered:

@@ -179,7 +179,10 @@ class RateStage(Callback):
         found = {}
         for name, function in functions.items():
             if id(stored[name]) not in owners:
-                raise SettingsError(f"RateStage cannot train {name}: no optimizer of this run does, as of an average.")
+                raise SettingsError(
+                    f"RateStage cannot train {name}: no optimizer of this run does. An average of weights is not "
+                    "trained; a student takes model.init_args.average: 0."
+                )
             group, state = owners[id(stored[name])]
             if "betas" not in group or group.get("momentum") is not None:
                 raise SettingsError(

@@ -39,7 +39,8 @@ class LightFieldModule(EvaluatedModule):
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the schedule from the optimizer and the total number of steps.
         ssim_weight: Weight of ``(1 - SSIM) / 2`` beside the mean squared error.
-        average: Decay of the moving average per step, in [0, 1); lower in the first steps. 0 keeps no average.
+        average: Decay of the moving average per step, in [0, 1); lower in the first steps. 0 keeps no average: what is
+            trained is what is shown, as `RateStage` needs it.
         jitter: Shift the points of a step at random along their rays.
         init_from: Checkpoint or ``.nfc`` file whose weights start this stage, with the hooks on them.
         hooks: What changes how the student computes with its weights, see `FieldModule`.
@@ -76,7 +77,7 @@ class LightFieldModule(EvaluatedModule):
     def adopt(self, field: LightField) -> None:
         """Train this light field from now on."""
         self.student = field
-        self.field = copy.deepcopy(field).requires_grad_(False)
+        self.field = copy.deepcopy(field).requires_grad_(False) if self.average else field
 
     def attach_hooks(self, *networks: nn.Module) -> None:
         """Attach this stage's hooks; those of the average follow the student's instead of being trained."""
@@ -91,7 +92,8 @@ class LightFieldModule(EvaluatedModule):
     def _freeze_average(self) -> None:
         """Train nothing of the average; processes would wait for its gradients."""
         assert self.field is not None
-        self.field.requires_grad_(False)
+        if self.average:
+            self.field.requires_grad_(False)
 
     def setup(self, stage: str) -> None:
         """Take the scene from the datamodule, or the weights from ``init_from``."""
@@ -138,7 +140,7 @@ class LightFieldModule(EvaluatedModule):
         """The averaged student with all that drawing it needs."""
         if self.scene is None or self.field is None:
             raise NerfcompError("There is no student yet: name a checkpoint with --ckpt_path.")
-        return LightFieldArtifact(field=self.field, scene=self.scene)
+        return LightFieldArtifact(field=self.field, scene=self.scene, qp=self.qps, rounded=self.rounded)
 
     def step(self, batch: ViewBatch) -> dict[str, Tensor]:
         """Named losses of a batch of views, with the figures that callbacks show."""
@@ -179,7 +181,9 @@ class LightFieldModule(EvaluatedModule):
     def _follow(self, steps: int) -> None:
         """Move the average towards the trained weights after so many steps."""
         assert self.student is not None and self.field is not None
-        decay = min(self.average, (1 + steps) / (10 + steps)) if self.average else 0.0
+        if not self.average:
+            return
+        decay = min(self.average, (1 + steps) / (10 + steps))
         pairs = zip(self.field.state_dict().values(), self.student.state_dict().values(), strict=True)
         floating = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
         torch._foreach_lerp_([mine for mine, _ in floating], [theirs for _, theirs in floating], 1 - decay)
@@ -196,7 +200,7 @@ class LightFieldModule(EvaluatedModule):
         """Take architecture and scene from the checkpoint, which may be one of `write_checkpoint` without a student."""
         super().on_load_checkpoint(checkpoint)
         trained = of_kind(rebuild(checkpoint[DESCRIPTION_KEY]), LightFieldArtifact, "A student goes on from")
-        self.scene = trained.scene
+        self.scene, self.qps, self.rounded = trained.scene, trained.qp, trained.rounded
         if self.student is None or self.student.arguments != trained.field.arguments:
             self.adopt(trained.field.train())
         assert self.student is not None and self.field is not None
