@@ -41,7 +41,7 @@ def test_a_method_on_a_scene_is_the_file_of_both(
     assert together.trainer.logger.init_args.scene == scene.stem
 
 
-@pytest.mark.parametrize("name", ["lego", "fern", "student_lego"])
+@pytest.mark.parametrize("name", ["lego", "fern"])
 def test_the_cost_of_a_bit_is_an_option(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     cli = build("--config", ROOT / "rate" / f"{name}.yaml", "--trainer.callbacks.rd_lambda", "5e-4")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from nerfcomp.artifacts.checkpoint import read_checkpoint
 from nerfcomp.artifacts.nfc import decode_artifact
 from nerfcomp.callbacks import RateStage
 from nerfcomp.codec import step_size, to_bytes
