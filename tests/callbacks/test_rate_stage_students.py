@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Callback, Trainer
 
 from nerfcomp.artifacts.nfc import decode_artifact
 from nerfcomp.callbacks import RateStage
@@ -24,13 +25,33 @@ pytestmark = pytest.mark.slow
 STEPS = 24
 
 
-def run(folder: Path, cost: float, **options: Any) -> LightFieldModule:
+def student(**options: Any) -> LightFieldModule:
+    torch.manual_seed(0)
     field = with_grid(tail_blocks=(0, 0), batch_norm=False).train()
     made = {"average": 0.0, "optimizer": partial(GridAdam, lr=1e-2), "hooks": [RateAware()], **options}
-    module = LightFieldModule(field, **made)
+    return LightFieldModule(field, **made)
+
+
+def train(module: LightFieldModule, folder: Path, cost: float, ckpt: Path | None = None, *more: Callback) -> None:
     data: Any = ViewDataModule(TinyReader(size=24), batch_size=2)
-    quiet_fit(module, data, folder, STEPS, callbacks=[RateStage(cost, allocations=1)])
+    quiet_fit(module, data, folder, STEPS, ckpt, callbacks=[RateStage(cost, allocations=1), *more])
+
+
+def run(folder: Path, cost: float, **options: Any) -> LightFieldModule:
+    module = student(**options)
+    train(module, folder, cost)
     return module
+
+
+class SaveInBetween(Callback):
+    """Keeps a checkpoint of step 10."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 10:
+            trainer.save_checkpoint(self.path)
 
 
 def file_size(module: LightFieldModule) -> int:
@@ -47,6 +68,15 @@ def test_the_file_holds_what_was_trained_and_dearer_bits_make_it_smaller(tmp_pat
             assert torch.allclose(levels, levels.round(), atol=1e-3), name
             assert torch.equal(decoded[name], weight), name
     assert file_size(run(tmp_path, 1e-3)) < 0.9 * file_size(module)
+
+
+def test_a_resumed_run_ends_the_same(tmp_path: Path) -> None:
+    straight, resumed, between = student(), student(), tmp_path / "between.ckpt"
+    train(straight, tmp_path, 1e-5, None, SaveInBetween(between))
+    train(resumed, tmp_path, 1e-5, between)
+    expected, found = straight.state_dict(), resumed.state_dict()
+    assert expected.keys() == found.keys() and resumed.field is resumed.student
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
 def test_an_average_cannot_be_trained_for_few_bits(tmp_path: Path) -> None:
