@@ -30,9 +30,11 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# what trains nothing, starts no processes and takes no half a second: for use while working
+# what trains nothing, starts no processes and takes no half a second: for use while working. pytest keeps what it has
+# compiled, also where the environment asks Python not to: all tests of the project are half a minute of it
 quick: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses 2 --dist loadfile \
+		--no-loadscope-reorder -m 'not slow' $(ARGS)
 
 lint: $(STAMP)
 	$(PY) -m flake8 $(SOURCES)

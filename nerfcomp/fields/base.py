@@ -19,13 +19,6 @@ class Shade(NamedTuple):
     normals: Tensor | None = None  # (M, 3) unit, fields with a surface only
 
 
-class Inputs(NamedTuple):
-    """Some inputs of a layer."""
-
-    layer: nn.Module
-    columns: slice  # of its weight
-
-
 class Field(nn.Module):
     """A network over one axis-aligned cube.
 
@@ -75,14 +68,6 @@ class RadianceField(Field):
     """
 
     deep = False
-
-    @property
-    def direction_inputs(self) -> list[Inputs]:
-        """Where the viewing direction enters: with weights of 0 there, colours do not depend on it.
-
-        Empty for fields that do not say so.
-        """
-        return []
 
     def density(self, x: Tensor) -> Tensor:
         """Density (M,), per unit length of ``x``, at positions (M, 3)."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nerfcomp.descriptions import own_arguments, require_between
 from nerfcomp.fields.activations import color_activation, truncated_exp
-from nerfcomp.fields.base import Inputs, RadianceField, Shade, density_to_alpha
+from nerfcomp.fields.base import RadianceField, Shade, density_to_alpha
 from nerfcomp.fields.encodings import HashGrid, SphericalHarmonics
 from nerfcomp.fields.mlp import MLP
 from nerfcomp.fields.tcnn import TcnnTwin
@@ -101,11 +101,6 @@ class NGPField(RadianceField):
     def unit(self) -> Tensor:
         """Length, in the units of ``x``, in which the network expresses density."""
         return (self.aabb[1, 0] - self.aabb[0, 0]) / 2.0 ** (self.cascades - 1)
-
-    @property
-    def direction_inputs(self) -> list[Inputs]:
-        """All harmonics but the constant one, which is the bias of the colour MLP."""
-        return [Inputs(self.rgb_mlp.layers[0], slice(1, self.directions.out_features))]
 
     def _geometry(self, x: Tensor) -> Tensor:
         if self._twin is not None:

@@ -132,6 +132,28 @@ def resized(camera: Camera, width: int, height: int) -> Camera:
     return camera._replace(intrinsics=intrinsics, height=height, width=width)
 
 
+def view_spacing(camera: Camera) -> float:
+    """Angle between neighbouring views: between a view's optical axis and the nearest other one, the median of all.
+
+    Args:
+        camera: C views.
+
+    Returns:
+        Radians; 0 for a single view.
+
+    Example:
+        >>> axes = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.6, 0.8], [0.6, 0.0, 0.8]])
+        >>> c2w = torch.cat([torch.zeros(3, 3, 2), axes[:, :, None], torch.zeros(3, 3, 1)], 2)
+        >>> round(view_spacing(make_camera(c2w, height=4, width=4, focal=4.0)), 4)  # arccos(0.8)
+        0.6435
+    """
+    if len(camera.c2w) < 2:
+        return 0.0
+    axes = torch.nn.functional.normalize(camera.c2w[:, :, 2].double().cpu(), dim=1)
+    cosines = (axes @ axes.T).fill_diagonal_(-1.0).amax(1)
+    return float(cosines.clamp(-1.0, 1.0).arccos().median())
+
+
 def camera_on(camera: Camera, device: torch.device) -> Camera:
     """Copy a camera to a device; nothing is copied where it is there already."""
     c2w, intrinsics, distortion = (part.to(device) for part in camera[:3])

@@ -4,6 +4,7 @@ Cameras and their conventions are those of ``nerfcomp.geometry.cameras``. ``C`` 
 Directions have unit length, so that ``t``, ``near`` and ``far`` are Euclidean distances along a ray.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -185,6 +186,25 @@ def ray_starts(camera: Camera, ndc: bool = False) -> Tensor:
         border = columns.repeat(len(starts)), rows.repeat(len(starts))
         starts = camera_rays(camera, views, *border, near=0, far=1, ndc=True).origins
     return torch.stack([starts.amin(0), starts.amax(0)]).cpu()
+
+
+def turned_directions(directions: Tensor, noise: Tensor, angle: float) -> Tensor:
+    """Turn directions by random angles.
+
+    Args:
+        directions: (N, 3) unit length.
+        noise: (N, 3) normal random numbers of variance 1.
+        angle: Root mean square of the angles for small ones, radians. Large angles stay below a right one.
+
+    Returns:
+        (N, 3) unit length.
+
+    Example:
+        >>> turned_directions(torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[1.0, 0.0, 0.0]]), 2**0.5 * 0.75)
+        tensor([[0.6000, 0.0000, 0.8000]])
+    """
+    across = noise - (noise * directions).sum(1, keepdim=True) * directions
+    return normalize(directions + angle / math.sqrt(2) * across, dim=1)
 
 
 def ndc_rays(

@@ -1,7 +1,6 @@
 """Training a radiance field from images: the teacher."""
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -15,12 +14,12 @@ from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook, load_plain
-from nerfcomp.compression.hooks import stored_weight
 from nerfcomp.descriptions import require_between
 from nerfcomp.devices import sent
 from nerfcomp.fields import RadianceField
-from nerfcomp.fields.base import Inputs, Shade
-from nerfcomp.geometry.rays import RayBatch, Rays
+from nerfcomp.fields.base import Shade
+from nerfcomp.geometry.cameras import view_spacing
+from nerfcomp.geometry.rays import RayBatch, Rays, turned_directions
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.modules.processes import RankShares
@@ -38,6 +37,7 @@ _RGB_LOSSES = {
     "huber": torch.nn.functional.smooth_l1_loss,
     "l1": torch.nn.functional.l1_loss,
 }
+_NOISE_SEEDS = 2**40  # of directions, apart from those of jitter
 
 
 class RadianceFieldModule(EvaluatedModule):
@@ -55,9 +55,9 @@ class RadianceFieldModule(EvaluatedModule):
             while the empty space is still unknown.
         init_from: Checkpoint or ``.nfc`` file that the weights start from, hooks on them baked.
         hooks: What changes how the field computes with its weights, see `FieldModule`.
-        diffuse_share: Share of the run in which colours do not depend on the viewing direction yet, for fields that say
-            which `direction_inputs` they have: a young field would rather explain every view by its direction than find
-            out where things are. Without effect on a field that starts from ``init_from``, and on runs without an end.
+        viewdir_noise: Turns the directions that the field is shown in training by random angles: this many times the
+            angle between neighbouring views, as a root mean square. What few cameras see of a colour says nothing of
+            the directions between them, and a field may put any tint there; so it learns the nearest views' colours.
     """
 
     sized = True  # on a GPU, a step takes place in buffers of fixed size
@@ -74,11 +74,11 @@ class RadianceFieldModule(EvaluatedModule):
         max_samples: int = 2**18,
         init_from: str | None = None,
         hooks: list[WeightHook] | None = None,
-        diffuse_share: float = 0.0,
+        viewdir_noise: float = 0.0,
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
         require_between(1, max_samples=max_samples)
-        require_between(0.0, 0.9, diffuse_share=diffuse_share)
+        require_between(0.0, 2.0, viewdir_noise=viewdir_noise)
         self.save_hyperparameters()
         self.field = field
         self.sampler = sampler
@@ -86,7 +86,8 @@ class RadianceFieldModule(EvaluatedModule):
         self.opacity_weight = opacity_weight
         self.distortion_weight = distortion_weight
         self.max_samples = max_samples
-        self.diffuse_share = diffuse_share if init_from is None else 0.0
+        self.viewdir_noise = viewdir_noise
+        self.view_spacing = 0.0  # radians
         self.scene: SceneInfo | None = None
 
     def setup(self, stage: str) -> None:
@@ -105,8 +106,6 @@ class RadianceFieldModule(EvaluatedModule):
         Box, distances and rays stay with the weights; the datamodule follows them.
         """
         super().on_fit_start()
-        if not self.resumed and self._diffuse:
-            clear_columns(self.field.direction_inputs)
         if self.init_from is None or self.resumed:
             return
         start = of_kind(read_artifact(self.init_from), RadianceFieldArtifact, "This stage starts from")
@@ -115,20 +114,6 @@ class RadianceFieldModule(EvaluatedModule):
         self.show_views(self.data.scene)
         load_plain(self.field, start.without_hooks().field.state_dict())
         self.sampler.load_state_dict(start.sampler.state_dict())
-
-    def on_after_backward(self) -> None:
-        """Leave weights of the viewing direction at 0 until they may count: no gradient, no step."""
-        super().on_after_backward()
-        if self._diffuse:
-            clear_columns(self.field.direction_inputs, gradients=True)
-
-    @property
-    def _diffuse(self) -> bool:
-        """Whether this step trains colours without the viewing direction."""
-        if self.diffuse_share == 0.0:
-            return False
-        steps = self.trainer.estimated_stepping_batches
-        return steps != math.inf and self.global_step < self.diffuse_share * steps
 
     def take_cascades(self, cascades: int) -> None:
         """Let field and sampler have as many nested cubes as the scene needs, unless they were told otherwise."""
@@ -162,6 +147,7 @@ class RadianceFieldModule(EvaluatedModule):
     def _take_scene(self) -> None:
         red, green, blue = self.data.background.tolist()
         self.scene = SceneInfo.from_scene(self.data.scene, (red, green, blue))
+        self.view_spacing = view_spacing(self.data.scene.camera)
 
     def show_views(self, scene: Scene) -> None:
         """Show the training views to the sampler before training."""
@@ -187,6 +173,7 @@ class RadianceFieldModule(EvaluatedModule):
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
         jitter = self.jitter(len(batch.rgb))
+        batch = batch._replace(rays=self.turned(batch.rays))
         with self.stage("march"):
             buffer = self.sampler.march_into(batch.rays, jitter, MARCHED * self.max_samples) if self.sized else None
             marched = self.sampler(batch.rays, jitter) if buffer is None else buffer
@@ -255,7 +242,19 @@ class RadianceFieldModule(EvaluatedModule):
     def jitter(self, n_rays: int) -> Tensor:
         """Shifts (N,) of the rays' samples: this rank's share of what step alone decides, as its rays are."""
         generator = torch.Generator().manual_seed(self.global_step)
-        everyone = torch.rand(n_rays * self.trainer.world_size, generator=generator)
+        return self._own(torch.rand(n_rays * self.trainer.world_size, generator=generator))
+
+    def turned(self, rays: Rays) -> Rays:
+        """The same rays, which the field is shown along directions nearby; see ``viewdir_noise``."""
+        angle = self.viewdir_noise * self.view_spacing
+        if angle == 0.0:
+            return rays
+        generator = torch.Generator().manual_seed(_NOISE_SEEDS + self.global_step)
+        noise = self._own(torch.randn(len(rays.viewdirs) * self.trainer.world_size, 3, generator=generator))
+        return rays._replace(viewdirs=turned_directions(rays.viewdirs, noise, angle))
+
+    def _own(self, everyone: Tensor) -> Tensor:
+        """Of the values of all ranks' rays, those of this rank."""
         return sent(everyone[self.global_rank :: self.trainer.world_size].contiguous(), self.device)
 
     def training_step(self, batch: RayBatch) -> dict[str, Tensor]:
@@ -266,22 +265,6 @@ class RadianceFieldModule(EvaluatedModule):
         self.log_dict({f"train/{key}": value.detach() for key, value in out.items()}, prog_bar=False)
         self.log("psnr", out["psnr"], prog_bar=True, logger=False)
         return out
-
-
-@torch.no_grad()
-def clear_columns(inputs: Iterable[Inputs], gradients: bool = False) -> None:
-    """Set the weights of some inputs of layers, or their gradients, to 0.
-
-    >>> layer = torch.nn.Linear(3, 1)
-    >>> clear_columns([Inputs(layer, slice(1, 3))])
-    >>> (layer.weight != 0).tolist()
-    [[True, False, False]]
-    """
-    for layer, columns in inputs:
-        weight = stored_weight(layer)
-        values = weight.grad if gradients else weight
-        if values is not None:
-            values[:, columns] = 0.0
 
 
 def opacities(scene: Scene) -> Tensor | None:

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ from nerfcomp.geometry.rays import RayBatch, Rays, image_rays
 from nerfcomp.modules import RadianceFieldModule, VanillaNeRFModule
 from nerfcomp.readers import BlenderReader, ProceduralReader, Scene, Split
 from nerfcomp.rendering import HierarchicalSampler, OccupancySampler
-from tests.modules.tiny_fields import data as tiny_data
 from tests.modules.tiny_fields import quiet_fit, tiny_ngp
 from tests.readers.builders import write_blender
 
@@ -144,33 +142,3 @@ def test_the_sampler_of_training_a_nerf_takes_them_too(tmp_path: Path) -> None:
     module = VanillaNeRFModule(field, HierarchicalSampler(4, 4, resolution=8), places, init_from=None)
     quiet_fit(module, RayDataModule(Nested(), batch_size=64), tmp_path, 2)
     assert places.occupied.shape == (3, 8, 8, 8) and module.memory is not None and module.memory.cascades == 3
-
-
-def direction_change(module: RadianceFieldModule) -> float:
-    """Most that a colour of the field changes from one direction to another."""
-    x, dt = torch.rand(64, 3) - 0.5, torch.full((64,), 0.01)
-    d = torch.nn.functional.normalize(torch.randn(2, 64, 3), dim=-1)
-    with torch.no_grad():
-        first, second = (module.field.eval().shade(x, directions, dt).rgb for directions in d)
-    return float((first - second).abs().max())
-
-
-def test_colours_wait_to_depend_on_the_direction(tmp_path: Path) -> None:
-    """What a checkpoint of the waiting shows is what was trained: the weights themselves are 0."""
-    waiting = RadianceFieldModule(*tiny_ngp(), diffuse_share=0.9)
-    quiet_fit(waiting, tiny_data(), tmp_path, 4).save_checkpoint(tmp_path / "first.ckpt")
-    assert direction_change(waiting) == 0.0
-    fields: tuple[Any, Any] = waiting.field, tiny_ngp()[0]
-    trained, start = (field.rgb_mlp.layers[0].weight[:, 0] for field in fields)
-    assert not torch.equal(trained, start)
-    resumed, straight = (RadianceFieldModule(*tiny_ngp(), diffuse_share=0.5) for _ in range(2))
-    quiet_fit(resumed, tiny_data(), tmp_path, 7, tmp_path / "first.ckpt")
-    quiet_fit(straight, tiny_data(), tmp_path, 7)
-    assert direction_change(resumed) > 1e-3
-    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in straight.state_dict().items())
-
-
-def test_a_field_that_is_trained_keeps_its_dependence_on_the_direction(start: Path, tmp_path: Path) -> None:
-    continued = RadianceFieldModule(*tiny_ngp(), init_from=str(start), diffuse_share=0.5)
-    quiet_fit(continued, data(start), tmp_path, 1)
-    assert direction_change(continued) > 1e-3
