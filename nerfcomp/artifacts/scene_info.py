@@ -12,6 +12,7 @@ from nerfcomp.geometry.cameras import Camera, scaled
 from nerfcomp.geometry.checks import check_scene_numbers
 from nerfcomp.readers.scene import Scene
 
+Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 _MOST_POSES, _LARGEST_SIDE, _LARGEST = 2**16, 2**15, 1e30
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,8 @@ class SceneInfo(NamedTuple):
     """What a renderer must know of the scene once the images are gone; plain JSON values.
 
     Attributes:
-        aabb: Minimum and maximum corner of the cube, in world units (NDC for forward-facing scenes).
+        aabb: Minimum and maximum corner of the cube, or of a light field's box, in world units (NDC for
+            forward-facing scenes).
         near: Nearest distance along a ray, in world units.
         far: Farthest distance, likewise.
         ndc: Rays are mapped to NDC before they are marched.
@@ -34,7 +36,7 @@ class SceneInfo(NamedTuple):
         to_world: See `Scene`; sixteen row-major values, or none.
     """
 
-    aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
+    aabb: Box
     near: float
     far: float
     ndc: bool

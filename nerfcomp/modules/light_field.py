@@ -11,10 +11,12 @@ from torch.optim import Optimizer
 from nerfcomp.artifacts.checkpoint import DESCRIPTION_KEY
 from nerfcomp.artifacts.kinds import of_kind, rebuild
 from nerfcomp.artifacts.light_field import LightFieldArtifact
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
-from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.artifacts.scene_info import Box, SceneInfo
 from nerfcomp.compression import WeightHook, freeze_ranges, quantizers
+from nerfcomp.descriptions import require_between
 from nerfcomp.devices import sent
 from nerfcomp.errors import NerfcompError
 from nerfcomp.fields import LightField
@@ -23,6 +25,7 @@ from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.rendering.losses import ssim_loss
 from nerfcomp.rendering.metrics import psnr
+from nerfcomp.rendering.occupied_box import occupied_box, resampled_occupancy
 
 logger = logging.getLogger(__name__)
 _STUDENT, _FIELD = "student.", "field."
@@ -44,6 +47,12 @@ class LightFieldModule(EvaluatedModule):
         jitter: Shift the points of a step at random along their rays.
         init_from: Checkpoint or ``.nfc`` file whose weights start this stage, with the hooks on them.
         hooks: What changes how the student computes with its weights, see `FieldModule`.
+        occupied_from: Trained radiance field (checkpoint, run or ``.nfc`` file), such as the teacher, that says what is
+            empty: the box of the student becomes the least one about all that is not, and a student with
+            ``occupancy_resolution`` reads its grid where something is. Of no concern to a run that starts from
+            ``init_from``.
+        occupied_margin: Cells beside what is occupied that are taken for it; points along a ray lie apart, and one of
+            them should meet what the ray does.
 
     Raises:
         ValueError: A number out of range.
@@ -59,14 +68,19 @@ class LightFieldModule(EvaluatedModule):
         jitter: bool = False,
         init_from: str | None = None,
         hooks: list[WeightHook] | None = None,
+        occupied_from: str | None = None,
+        occupied_margin: int = 1,
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
+        require_between(0, 16, occupied_margin=occupied_margin)
         if not 0 <= average < 1 or ssim_weight < 0:
             raise ValueError(f"average in [0, 1) and ssim_weight >= 0 are needed, got {average} and {ssim_weight}.")
         self.save_hyperparameters()
         self.ssim_weight = ssim_weight
         self.average = average
         self.jitter = jitter
+        self.occupied_from = occupied_from
+        self.occupied_margin = occupied_margin
         self.scene: SceneInfo | None = None
         self._started = False
         self.student: LightField | None = None
@@ -128,6 +142,17 @@ class LightFieldModule(EvaluatedModule):
         self.attach_hooks(self.student, self.field)
         keep = start.scene  # the encoding of a ray must stay what the weights were trained on
         self.scene = self.scene._replace(aabb=keep.aabb, near=keep.near, far=keep.far, ndc=keep.ndc)
+
+    def on_fit_start(self) -> None:
+        """Learn from the teacher what is empty, unless the run goes on from weights that know it."""
+        super().on_fit_start()
+        if self.occupied_from is None or self.resumed or self.init_from is not None:
+            return
+        teacher = of_kind(read_artifact(self.occupied_from), RadianceFieldArtifact, "What is empty comes from")
+        teacher.prepare()
+        assert self.scene is not None and self.student is not None and self.field is not None
+        box = fit_to_occupied(teacher, [self.student, self.field], self.occupied_margin)
+        self.scene = self.scene._replace(aabb=box)
 
     def make_optimizer(self) -> Optimizer:
         """One optimizer over the student, which must be there by now."""
@@ -209,3 +234,24 @@ class LightFieldModule(EvaluatedModule):
         if not any(key.startswith(_STUDENT) for key in state):
             found = {key: value for key, value in state.items() if key.startswith(_FIELD)}
             state |= {_STUDENT + key.removeprefix(_FIELD): value for key, value in found.items()}
+
+
+def fit_to_occupied(teacher: RadianceFieldArtifact, students: list[LightField], margin: int) -> Box:
+    """Give students the least box about what a field does not leave empty, and the cells of it that are not empty.
+
+    Args:
+        teacher: The field, whose sampler knows what is empty.
+        students: Light fields of the same scene.
+        margin: Cells beside those that are occupied.
+
+    Returns:
+        The box.
+    """
+    occupied, around = teacher.sampler.occupied, teacher.field.aabb
+    box = occupied_box(occupied, around)
+    for student in students:
+        student.set_aabb(box)
+        if student.occupancy_resolution:
+            student.set_occupied(resampled_occupancy(occupied, around, box, student.occupancy_resolution, margin))
+    least, greatest = ((x, y, z) for x, y, z in box.tolist())
+    return least, greatest
