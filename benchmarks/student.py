@@ -41,7 +41,7 @@ def random_student(width: int | None = None) -> LightFieldArtifact:
     """A network for synthetic scenes, not trained: it costs what a trained one costs.
 
     Args:
-        width: Of that of configs/r2l.yaml at 400x400; MobileR2L's at 800x800 when absent.
+        width: Of a student at 400x400 that reads no grid; MobileR2L's at 800x800 when absent.
     """
     poses = tuple(tuple(pose) for pose in spherical_path(8, 4.0).flatten(1).tolist())
     corners = ((-1.5, -1.5, -1.5), (1.5, 1.5, 1.5))
@@ -121,7 +121,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckpt", type=Path, help="a student; random weights of MobileR2L's size when absent")
-    parser.add_argument("--width", type=int, help="without --ckpt: random weights of configs/r2l.yaml with this width")
+    parser.add_argument("--width", type=int, help="without --ckpt: random weights of a student of 400x400 without a grid, of this width")
     parser.add_argument("--size", type=int, help="rows of the picture")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
