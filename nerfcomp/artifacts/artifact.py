@@ -25,7 +25,6 @@ from nerfcomp.readers.posed import spread
 from nerfcomp.rendering import Rendered
 
 F = TypeVar("F", bound=Field)
-OCCUPANCY = "occupancy"
 POSES = "poses"
 _MOST_POSES = 24
 _FLOAT16_REACH = 2.0**15  # of a coordinate, beyond which poses keep all their digits

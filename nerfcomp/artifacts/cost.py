@@ -42,7 +42,7 @@ def described_cost(description: Mapping[str, Any], kind: type[Artifact]) -> Cost
     field = planned_field(Description.from_json(description["field"]), kind.field_classes)
     cost = field_cost(field)
     if "sampler" in kind.parts:
-        cost = cost._replace(cells=cost.cells + _cells(Description.from_json(description["sampler"])))
+        cost = cost._replace(cells=_cells(Description.from_json(description["sampler"])))
     if "scene" in kind.parts:
         pixels = math.prod(_whole(description["scene"], key) for key in ("height", "width"))
         cost = cost._replace(pixels=pixels, picture=field.picture_values(pixels))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from nerfcomp.artifacts.artifact import OCCUPANCY, Multiplications, SceneArtifact, checked_qp
+from nerfcomp.artifacts.artifact import Multiplications, SceneArtifact, checked_qp
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
 from nerfcomp.descriptions import Description
@@ -55,21 +55,6 @@ class LightFieldArtifact(SceneArtifact):
         """Draw the view that a batch shows."""
         assert batch.camera is not None, "whole views come with their cameras"
         return self.draw(batch.camera)
-
-    def exact_tensors(self) -> dict[str, Tensor]:
-        """Which cells are not empty, where the field knows it, and poses."""
-        occupancy = {OCCUPANCY: self.field.occupied} if self.field.occupancy_resolution else {}
-        return occupancy | super().exact_tensors()
-
-    def with_exact_tensors(self, tensors: Mapping[str, Tensor]) -> Self:
-        """Take over the occupancy and the poses."""
-        if self.field.occupancy_resolution:
-            self.field.set_occupied(tensors[OCCUPANCY])
-        return super().with_exact_tensors(tensors)
-
-    def read_rows(self) -> dict[str, Tensor]:
-        """Rows of the grid that cells which are not empty read; see `Artifact.read_rows`."""
-        return self.field.read_rows()
 
     def for_coding(self) -> Self:
         """The same pictures without batch normalisation, which the layers before it take over."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from nerfcomp.artifacts.artifact import OCCUPANCY, SceneArtifact, checked_qp
+from nerfcomp.artifacts.artifact import SceneArtifact, checked_qp
 from nerfcomp.artifacts.coarse_sensitivity import coarse_sensitivity
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
@@ -20,6 +20,7 @@ from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays
 from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render, render_image
 from nerfcomp.rendering.visibility import visible_samples
 
+OCCUPANCY = "occupancy"
 _BATCHES = 16  # of rays, for sensitivities
 _RAYS, _RAYS_OF_DEEP = 8192, 1024  # per batch
 

@@ -12,7 +12,6 @@ from nerfcomp.geometry.cameras import Camera, scaled
 from nerfcomp.geometry.checks import check_scene_numbers
 from nerfcomp.readers.scene import Scene
 
-Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 _MOST_POSES, _LARGEST_SIDE, _LARGEST = 2**16, 2**15, 1e30
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class SceneInfo(NamedTuple):
         to_world: See `Scene`; sixteen row-major values, or none.
     """
 
-    aabb: Box
+    aabb: tuple[tuple[float, float, float], tuple[float, float, float]]
     near: float
     far: float
     ndc: bool

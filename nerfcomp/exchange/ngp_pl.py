@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from nerfcomp.artifacts.artifact import Artifact
-from nerfcomp.artifacts.artifact import OCCUPANCY
-from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.artifacts.radiance_field import OCCUPANCY, RadianceFieldArtifact
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import NGPField

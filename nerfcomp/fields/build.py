@@ -9,10 +9,10 @@ from torch.overrides import TorchFunctionMode
 from nerfcomp.descriptions import Description, checked_class
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields.base import Field
-from nerfcomp.limits import LIMITS, Cost, check_cost
+from nerfcomp.limits import Cost, check_cost
 
 _PACKAGE = "nerfcomp.fields"
-_CEILING = Cost(elements=2**28, modules=2**14, cells=LIMITS.cells)  # of what is built at all, whatever a file holds
+_CEILING = Cost(elements=2**28, modules=2**14)  # of what is built at all, whatever a file holds
 
 
 def describe_field(field: Field) -> Description:
@@ -55,9 +55,8 @@ class _ShapesAlone(TorchFunctionMode):
 
 
 def field_cost(field: Field) -> Cost:
-    """Count the weights, modules and cells of a field, on whatever device."""
-    cells = sum(buffer.numel() for buffer in field.buffers() if buffer.dtype == torch.bool)
-    return Cost(sum(p.numel() for p in field.parameters()), sum(1 for _ in field.modules()), cells)
+    """Count the weights and modules of a field, on whatever device."""
+    return Cost(sum(p.numel() for p in field.parameters()), sum(1 for _ in field.modules()))
 
 
 def build_field(description: Description, classes: Iterable[type[Field]]) -> Field:

@@ -30,8 +30,6 @@ _MOST_BLOCKS = 1024
 _MOST_STAGES = 16
 _WIDEST = 2**14
 _LARGEST_FACTOR = 64
-_FINEST_OCCUPANCY = 256
-_ROUNDING = 1e-6  # of the box: points on its faces are inside
 _LISTS = ("factors", "kernels", "tail_widths", "tail_blocks")
 
 
@@ -57,17 +55,10 @@ class LightField(Field):
         base_resolution: Resolution of its coarsest level, over the field's box.
         finest_resolution: Resolution of its finest level.
         log2_table_size: A level has at most ``2 ** log2_table_size`` rows.
-        occupancy_resolution: Cells along an axis of the box that are empty or not, where there is a grid: in empty ones
-            its features are 0, and files leave out the rows that nothing else reads. 0 for none.
-
-    Attributes:
-        occupied: (1, R, R, R) bool, which cells are not empty: all of them until `set_occupied`.
 
     Raises:
         ValueError: A number out of range, or lists that do not fit together.
     """
-
-    occupied: Tensor
 
     def __init__(
         self,
@@ -88,11 +79,9 @@ class LightField(Field):
         base_resolution: int = 8,
         finest_resolution: int = 64,
         log2_table_size: int = 19,
-        occupancy_resolution: int = 0,
     ) -> None:
         given = own_arguments(locals())
         super().__init__()
-        require_between(0, _FINEST_OCCUPANCY if grid_levels else 0, occupancy_resolution=occupancy_resolution)
         require_between(0, 32, grid_levels=grid_levels)
         require_between(1, 16, grid_features=grid_features)
         _check_lengths(n_blocks, factors, kernels, tail_widths, tail_blocks)
@@ -124,10 +113,6 @@ class LightField(Field):
         lattice = (log2_table_size, base_resolution, finest_resolution)
         self.grid = HashGrid(grid_levels, grid_features, *lattice) if grid_levels else None
         self.head = Pointwise(points_per_ray * (3 * (2 * octaves + 1) + grid_levels * grid_features), width)
-        self.occupancy_resolution = occupancy_resolution
-        if occupancy_resolution:
-            cells = torch.ones(1, *[occupancy_resolution] * 3, dtype=torch.bool)
-            self.register_buffer("occupied", cells)
         left = iter(inner)
         self.body = nn.ModuleList(Residual(width, next(left), batch_norm) for _ in range(n_blocks))
         self.tail = nn.ModuleList()
@@ -200,29 +185,8 @@ class LightField(Field):
         x = points * scale + shift
         waves = [wave for octave in range(self.octaves) for wave in ((x * 2**octave).sin(), (x * 2**octave).cos())]
         if self.grid is not None:
-            inside = (x.reshape(-1, 3) + 1) / 2
-            waves.append(self.seen(self.grid(inside), inside).reshape(*x.shape[:-1], -1))
+            waves.append(self.grid((x.reshape(-1, 3) + 1) / 2).reshape(*x.shape[:-1], -1))
         return torch.cat([x, *waves], -1)
-
-    def seen(self, features: Tensor, inside: Tensor) -> Tensor:
-        """Features (M, C) of positions (M, 3) in the unit cube, 0 where their cell is empty, or outside."""
-        side = self.occupancy_resolution
-        if side == 0:
-            return features
-        cell = (inside * side).long().clamp(0, side - 1)
-        rows = (cell[:, 0] * side + cell[:, 1]) * side + cell[:, 2]
-        within = ((inside - 0.5).abs() <= 0.5 + _ROUNDING).all(1)
-        return features * (self.occupied.flatten()[rows] & within)[:, None]
-
-    def set_occupied(self, occupied: Tensor) -> None:
-        """Take over which of the (1, R, R, R) cells of the box are not empty."""
-        self.occupied.copy_(occupied)
-
-    def read_rows(self) -> dict[str, Tensor]:
-        """Rows of the grid's tables that occupied cells read, bool (rows,) by weight; see `HashGrid.read_rows`."""
-        if self.grid is None or not self.occupancy_resolution:
-            return {}
-        return {f"grid.{name}": rows for name, rows in self.grid.read_rows(self.occupied).items()}
 
     @property
     def residuals(self) -> list[Residual]:

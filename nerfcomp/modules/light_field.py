@@ -14,8 +14,8 @@ from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.artifacts.runs import is_there
-from nerfcomp.artifacts.scene_info import Box, SceneInfo
-from nerfcomp.compression import WeightHook, freeze_ranges, quantizers
+from nerfcomp.artifacts.scene_info import SceneInfo
+from nerfcomp.compression import WeightHook, freeze_ranges, hold_masks, plain_parameters, quantizers
 from nerfcomp.descriptions import require_between
 from nerfcomp.devices import sent
 from nerfcomp.errors import NerfcompError
@@ -48,11 +48,10 @@ class LightFieldModule(EvaluatedModule):
         init_from: Checkpoint or ``.nfc`` file whose weights start this stage, with the hooks on them.
         hooks: What changes how the student computes with its weights, see `FieldModule`.
         occupied_from: Trained radiance field (checkpoint, run or ``.nfc`` file), such as the teacher, that says what is
-            empty: the box of the student becomes the least one about all that is not, and a student with
-            ``occupancy_resolution`` reads its grid where something is. Of no concern to a run that starts from
-            ``init_from``.
-        occupied_margin: Cells beside what is occupied that are taken for it; points along a ray lie apart, and one of
-            them should meet what the ray does.
+            empty. The box of the student becomes the least one about all that is not, unless weights come from
+            ``init_from``; rows of its grid that no position in an occupied cell reads are zero and stay it, so that
+            they cost next to nothing in a file.
+        occupied_margin: Cells beside what is occupied that are taken for it.
 
     Raises:
         ValueError: A number out of range.
@@ -69,7 +68,7 @@ class LightFieldModule(EvaluatedModule):
         init_from: str | None = None,
         hooks: list[WeightHook] | None = None,
         occupied_from: str | None = None,
-        occupied_margin: int = 1,
+        occupied_margin: int = 0,
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
         require_between(0, 16, occupied_margin=occupied_margin)
@@ -123,6 +122,7 @@ class LightFieldModule(EvaluatedModule):
             self.student.set_aabb(torch.tensor(scene.aabb))
             self.field.set_aabb(torch.tensor(scene.aabb))
             self.attach_hooks(self.student, self.field)
+            self._leave_out_empty()
         else:
             raise NerfcompError(
                 "LightFieldModule needs a student: give model.init_args.field or model.init_args.init_from."
@@ -142,22 +142,30 @@ class LightFieldModule(EvaluatedModule):
         self.attach_hooks(self.student, self.field)
         keep = start.scene  # the encoding of a ray must stay what the weights were trained on
         self.scene = self.scene._replace(aabb=keep.aabb, near=keep.near, far=keep.far, ndc=keep.ndc)
+        self._leave_out_empty()
 
-    def on_fit_start(self) -> None:
-        """Learn from the teacher what is empty, unless the run goes on from weights that know it."""
-        super().on_fit_start()
-        if self.occupied_from is None or self.resumed or self.init_from is not None:
+    def _leave_out_empty(self) -> None:
+        """Learn from the teacher what is empty, where it is there; a resumed run knows it."""
+        if self.occupied_from is None or not is_there(self.occupied_from):
             return
+        assert self.scene is not None and self.student is not None and self.field is not None
         teacher = of_kind(read_artifact(self.occupied_from), RadianceFieldArtifact, "What is empty comes from")
         teacher.prepare()
-        assert self.scene is not None and self.student is not None and self.field is not None
-        box = fit_to_occupied(teacher, [self.student, self.field], self.occupied_margin)
-        self.scene = self.scene._replace(aabb=box)
+        teacher.to(torch.device("cpu"))
+        box = occupied_box(teacher.sampler.occupied, teacher.field.aabb) if self.init_from is None else self.field.aabb
+        for network in (self.student, self.field):
+            network.set_aabb(box)
+            keep_occupied(network, teacher, self.occupied_margin)
+        least, greatest = ((x, y, z) for x, y, z in box.tolist())
+        self.scene = self.scene._replace(aabb=(least, greatest))
+        self._freeze_average()
 
     def make_optimizer(self) -> Optimizer:
         """One optimizer over the student, which must be there by now."""
         if self.init_from is not None and not (self._started or self.resumed):
             self._start_from(self.init_from)  # which says that the file is missing
+        if self.occupied_from is not None and not (self.resumed or is_there(self.occupied_from)):
+            read_artifact(self.occupied_from)  # which says so, too
         return super().make_optimizer()
 
     @property
@@ -236,22 +244,18 @@ class LightFieldModule(EvaluatedModule):
             state |= {_STUDENT + key.removeprefix(_FIELD): value for key, value in found.items()}
 
 
-def fit_to_occupied(teacher: RadianceFieldArtifact, students: list[LightField], margin: int) -> Box:
-    """Give students the least box about what a field does not leave empty, and the cells of it that are not empty.
+def keep_occupied(student: LightField, teacher: RadianceFieldArtifact, margin: int) -> None:
+    """Set to zero, from now on, the rows of a student's grid that no occupied cell reads.
 
     Args:
+        student: A light field of the same scene, in its own box; without a grid nothing changes.
         teacher: The field, whose sampler knows what is empty.
-        students: Light fields of the same scene.
         margin: Cells beside those that are occupied.
-
-    Returns:
-        The box.
     """
-    occupied, around = teacher.sampler.occupied, teacher.field.aabb
-    box = occupied_box(occupied, around)
-    for student in students:
-        student.set_aabb(box)
-        if student.occupancy_resolution:
-            student.set_occupied(resampled_occupancy(occupied, around, box, student.occupancy_resolution, margin))
-    least, greatest = ((x, y, z) for x, y, z in box.tolist())
-    return least, greatest
+    if student.grid is None:
+        return
+    occupied = teacher.sampler.occupied
+    cells = resampled_occupancy(occupied, teacher.field.aabb, student.aabb, occupied.shape[1], margin)
+    rows = {f"grid.{name}": read for name, read in student.grid.read_rows(cells).items()}
+    weights = plain_parameters(student)
+    hold_masks(student, {name: read[:, None].expand_as(weights[name]).clone() for name, read in rows.items()})

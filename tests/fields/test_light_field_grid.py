@@ -8,7 +8,6 @@ import torch
 from nerfcomp.errors import ContainerError
 from nerfcomp.fields import Bounds, LightField, build_field, describe_field
 from nerfcomp.fields.block_points import block_points
-from nerfcomp.fields.build import field_cost
 from nerfcomp.geometry.rays import camera_rays
 from tests.fields.test_light_field import camera, shaken
 
@@ -92,13 +91,7 @@ def test_descriptions_from_before_there_were_grids_are_read() -> None:
     assert isinstance(twin, LightField) and twin.grid is None and not twin.in_box
 
 
-def test_cells_are_counted_before_anything_is_built() -> None:
-    assert field_cost(with_grid(occupancy_resolution=6)).cells == 216 and field_cost(with_grid()).cells == 0
-
-
-@pytest.mark.parametrize(
-    "changes", [{"grid_levels": -1}, {"grid_features": 0}, {"finest_resolution": 2}, {"occupancy_resolution": 257}]
-)
+@pytest.mark.parametrize("changes", [{"grid_levels": -1}, {"grid_features": 0}, {"finest_resolution": 2}])
 def test_impossible_grids_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises((ValueError, ContainerError)):
         with_grid(**changes)

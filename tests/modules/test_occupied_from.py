@@ -1,6 +1,6 @@
 """A student that reads its grid where its teacher sees something, in the least box about all of that."""
 
-import itertools
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,21 @@ from typing import Any
 import pytest
 import torch
 
-from nerfcomp.artifacts.artifact import OCCUPANCY
 from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.artifacts.light_field import LightFieldArtifact
 from nerfcomp.artifacts.nfc import decode_artifact, encode_artifact, uniform_allocation
 from nerfcomp.artifacts.reading import read_artifact
 from nerfcomp.codec import to_bytes
-from nerfcomp.compression import plain_parameters
+from nerfcomp.compression import named_masks, plain_parameters
 from nerfcomp.datamodules import ViewDataModule
 from nerfcomp.errors import CheckpointError
 from nerfcomp.geometry.cameras import select_views
+from nerfcomp.kernels.hash_grid import hash_encode
 from nerfcomp.modules import LightFieldModule
 from nerfcomp.optim import GridAdam
 from nerfcomp.rate_control.slimming import slim
 from nerfcomp.rendering import OccupancySampler
+from tests.fields.test_light_field import shaken
 from tests.fields.test_light_field_grid import with_grid
 from tests.modules.tiny_fields import quiet_fit
 from tests.teacher import tiny_teacher
@@ -48,9 +49,7 @@ def teacher(tmp_path: Path) -> Path:
 
 def student(teacher: Path | None, **options: Any) -> LightFieldModule:
     torch.manual_seed(0)
-    field = with_grid(
-        points_per_ray=12, occupancy_resolution=8, finest_resolution=24, log2_table_size=14, **options
-    ).train()
+    field = with_grid(points_per_ray=12, finest_resolution=24, log2_table_size=14, **options).train()
     source = None if teacher is None else str(teacher)
     return LightFieldModule(field, partial(GridAdam, lr=1e-2), average=0.9, occupied_from=source, occupied_margin=0)
 
@@ -71,61 +70,58 @@ def picture(trained: LightFieldArtifact) -> torch.Tensor:
     return torch.cat([trained.draw(select_views(camera, [view])).rgb for view in range(3)])
 
 
-def test_box_and_cells_are_those_of_the_teacher(teacher: Path, tmp_path: Path) -> None:
-    """Eight cells along 14, 12 and 12 of the teacher's, of which some overlap what is occupied by a part only."""
+def test_box_and_rows_are_those_of_what_the_teacher_sees(teacher: Path, tmp_path: Path) -> None:
+    """Rows that positions in occupied cells read are not zero; others are, but for those of cells that overlap in part."""
     module = student(teacher)
     train(module, tmp_path)
-    assert module.student is not None and module.field is not None
+    assert module.student is not None and module.field is not None and module.trained.scene.aabb == BOX
     for field in (module.student, module.field):
-        assert torch.allclose(field.aabb, torch.tensor(BOX))
-        cells = [cell for pair in ((0, 1), (2, 3, 4, 5), (6, 7)) for cell in itertools.product(pair, repeat=3)]
-        assert [tuple(cell) for cell in field.occupied[0].nonzero().tolist()] == cells
-    assert module.trained.scene.aabb == BOX
+        assert torch.allclose(field.aabb, torch.tensor(BOX)) and field.grid is not None
+        table = torch.zeros_like(field.grid.tables[1], requires_grad=True)
+        box, blocks = torch.tensor(BOX), zip([[1, 2, 2], [6, 6, 6], [12, 11, 11]], (3, 4, 3))
+        places = [-1 + (torch.tensor(first) + cells * torch.rand(20_000, 3)) / 8 for first, cells in blocks]
+        inside = (torch.cat(places) - box[0]) / (box[1] - box[0])
+        hash_encode(inside, [field.grid.tables[0].detach(), table], field.grid.geometry, "torch").sum().backward()
+        assert table.grad is not None
+        read, zero = (table.grad != 0).any(1), (field.grid.tables[1] == 0).all(1)
+        assert not (read & zero).any() and zero.float().mean() > 0.5 and (read | zero).float().mean() > 0.93
 
 
-def test_features_are_zero_in_empty_cells_and_outside(teacher: Path, tmp_path: Path) -> None:
-    field = taught(teacher, tmp_path).field
-    assert field.grid is not None
-    inside = torch.tensor([[0.3, 0.2, 0.2], [0.24, 0.01, 0.2], [0.9, 0.8, 0.8], [-0.01, 0.2, 0.2], [0.9, 0.8, 1.1]])
-    features = field.seen(field.grid(inside), inside)
-    assert torch.equal(features[1:3], field.grid(inside)[1:3]) and bool(features[1:3].all())
-    assert not features[[0, 3, 4]].any()
-
-
-def test_a_file_leaves_out_rows_and_draws_the_same(teacher: Path, tmp_path: Path) -> None:
-    trained = taught(teacher, tmp_path, batch_norm=False)
+def test_masked_rows_cost_next_to_nothing_and_pictures_are_the_same(teacher: Path, tmp_path: Path) -> None:
+    trained = taught(teacher, tmp_path, batch_norm=False).for_coding()
     container = encode_artifact(trained, uniform_allocation(trained, -44))
-    everything = trained.replace(field=trained.field.folded())
-    everything.field.set_occupied(torch.ones_like(trained.field.occupied))
-    assert len(to_bytes(container)) < len(to_bytes(encode_artifact(everything, uniform_allocation(everything, -44))))
-    decoded: Any = decode_artifact(container)
-    assert torch.equal(decoded.field.occupied, trained.field.occupied) and decoded.scene.aabb == BOX
-    rows = trained.read_rows()["grid.levels.1.weight"]
-    weights = plain_parameters(decoded.field)["grid.levels.1.weight"]
-    assert 0 < int(rows.sum()) < 0.95 * len(rows) and not weights[~rows].any()
-    assert (picture(decoded) - picture(trained)).abs().max() < 1e-2
-
-
-def test_rows_that_are_left_out_are_in_no_picture(teacher: Path, tmp_path: Path) -> None:
-    trained = taught(teacher, tmp_path)
-    before = picture(trained)
-    weights = plain_parameters(trained.field)
+    everything = trained.replace(field=copy.deepcopy(trained.field))
     with torch.no_grad():
-        for name, rows in trained.read_rows().items():
-            weights[name][~rows] = 7.0
-        assert torch.equal(picture(trained), before)
-        for name, rows in trained.read_rows().items():
-            weights[name][rows] = 7.0
-    assert not torch.equal(picture(trained), before)
+        for name, weight in plain_parameters(everything.field).items():
+            weight[weight == 0] = weight.std() * torch.randn(int((weight == 0).sum())) if "grid" in name else 0.0
+    assert len(to_bytes(container)) < 0.7 * len(to_bytes(encode_artifact(everything, uniform_allocation(trained, -44))))
+    decoded: Any = decode_artifact(container)
+    assert decoded.scene.aabb == BOX and (picture(decoded) - picture(trained)).abs().max() < 1e-2
 
 
-def test_every_form_of_the_student_knows_what_is_empty(teacher: Path, tmp_path: Path) -> None:
-    trained = taught(teacher, tmp_path, tail_blocks=(1, 0))
-    write_checkpoint(trained, tmp_path / "student.ckpt")
+def test_a_stage_that_follows_keeps_box_and_zeros(teacher: Path, tmp_path: Path) -> None:
+    first = taught(teacher, tmp_path)
+    write_checkpoint(first, tmp_path / "student.ckpt")
+    zeros = {
+        name: value == 0 for name, value in plain_parameters(first.without_hooks().field).items() if "grid" in name
+    }
+    for source in (None, str(teacher)):
+        follows = LightFieldModule(
+            optimizer=partial(GridAdam, lr=1e-2), init_from=str(tmp_path / "student.ckpt"), occupied_from=source
+        )
+        train(follows, tmp_path)
+        assert follows.trained.scene.aabb == BOX
+        after = plain_parameters(follows.trained.without_hooks().field)
+        assert all(torch.equal(after[name] == 0, zero) for name, zero in zeros.items())
     written = read_artifact(tmp_path / "student.ckpt")
     assert isinstance(written, LightFieldArtifact)
-    for form in (trained.field.folded(), trained.field.merged(), written.field, slim(written, 0.5).field):
-        assert torch.equal(form.occupied, trained.field.occupied) and torch.equal(form.aabb, trained.field.aabb)
+    write_checkpoint(slim(written, 0.5), tmp_path / "slim.ckpt")
+    slimmer = LightFieldModule(
+        optimizer=partial(GridAdam, lr=1e-2), init_from=str(tmp_path / "slim.ckpt"), occupied_from=str(teacher)
+    )
+    train(slimmer, tmp_path)
+    after = plain_parameters(slimmer.trained.without_hooks().field)
+    assert all(torch.equal(after[name] == 0, zero) for name, zero in zeros.items())
 
 
 def test_a_resumed_run_needs_no_teacher_and_ends_as_one_that_was_never_stopped(teacher: Path, tmp_path: Path) -> None:
@@ -139,10 +135,10 @@ def test_a_resumed_run_needs_no_teacher_and_ends_as_one_that_was_never_stopped(t
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in straight.state_dict().items())
 
 
-def test_a_student_that_keeps_no_cells_takes_the_box_alone(teacher: Path, tmp_path: Path) -> None:
-    module = LightFieldModule(with_grid().train(), partial(GridAdam, lr=1e-2), occupied_from=str(teacher))
+def test_without_a_grid_the_box_alone_is_taken(teacher: Path, tmp_path: Path) -> None:
+    module = LightFieldModule(shaken(in_box=True).train(), partial(GridAdam, lr=1e-2), occupied_from=str(teacher))
     train(module, tmp_path)
-    assert module.trained.scene.aabb == BOX and OCCUPANCY not in module.trained.exact_tensors()
+    assert module.trained.scene.aabb == BOX and not named_masks(module.trained.field)
 
 
 def test_what_cannot_be_is_said(teacher: Path, tmp_path: Path) -> None:
@@ -152,7 +148,5 @@ def test_what_cannot_be_is_said(teacher: Path, tmp_path: Path) -> None:
         train(student(tmp_path / "student.ckpt"), tmp_path)
     with pytest.raises(CheckpointError, match="none.ckpt"):
         train(student(tmp_path / "none.ckpt"), tmp_path)
-    with pytest.raises(ValueError, match="occupancy_resolution"):
-        with_grid(grid_levels=0, occupancy_resolution=8)
     with pytest.raises(ValueError, match="occupied_margin"):
         LightFieldModule(with_grid(), occupied_margin=-1)
