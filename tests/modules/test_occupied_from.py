@@ -71,7 +71,7 @@ def picture(trained: LightFieldArtifact) -> torch.Tensor:
 
 
 def test_box_and_rows_are_those_of_what_the_teacher_sees(teacher: Path, tmp_path: Path) -> None:
-    """Rows that positions in occupied cells read are not zero; others are, but for those of cells that overlap in part."""
+    """Rows that positions in occupied cells read are not zero; others are, but for cells that overlap in part."""
     module = student(teacher)
     train(module, tmp_path)
     assert module.student is not None and module.field is not None and module.trained.scene.aabb == BOX
