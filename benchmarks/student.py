@@ -121,7 +121,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckpt", type=Path, help="a student; random weights of MobileR2L's size when absent")
-    parser.add_argument("--width", type=int, help="without --ckpt: random weights of a student of 400x400 without a grid, of this width")
+    parser.add_argument("--width", type=int, help="without --ckpt: random weights of a narrow student without a grid")
     parser.add_argument("--size", type=int, help="rows of the picture")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
