@@ -2,20 +2,20 @@
 
 import logging
 import math
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, side_qps
 from nerfcomp.artifacts.nfc import BitAllocation, encode_artifact
 from nerfcomp.codec import step_size, to_bytes
-from nerfcomp.compression import RatedWeight, plain_parameters, rated_weights
 from nerfcomp.errors import SettingsError
-from nerfcomp.kernels.rate import Pull, round_levels, shrink
+from nerfcomp.kernels.rate import round_levels
 from nerfcomp.rate_control.prices import Prices, measure_prices
+from nerfcomp.rate_control.pulls import Rated, add_price, pull, rated_by
 from nerfcomp.rate_control.steps import rate_qps
 
 logger = logging.getLogger(__name__)
@@ -30,15 +30,6 @@ _MOST_COARSER = 24  # QPs
 _MARGIN = 0.997  # of the target, as networks still change when tables are frozen
 
 
-class _Rated(NamedTuple):
-    """A weight that is trained for few bits."""
-
-    weight: nn.Parameter
-    function: RatedWeight
-    group: dict[str, Any]  # of the optimizer
-    state: dict[str, Any]  # of the optimizer
-
-
 class RateStage(Callback):
     """Makes ``loss + rd_lambda * bits / weights`` small and ends with weights that are values of the decoder.
 
@@ -46,7 +37,8 @@ class RateStage(Callback):
     measured anew a few times. First noise stands for rounding, then weights are rounded in the forward pass. Bits pull
     weights towards zero, in the metric of the optimizer; tables' entries that no ray has read become zero. At last
     tables stand still at the decoder's values, and the networks behind them are tuned to these. A module offers
-    ``trained``, and takes ``qps`` and ``rounded``; its optimizer is of Adam's family.
+    ``trained``, and takes ``qps`` and ``rounded``; its optimizer is of Adam's family, or `MuonAdam`, whose matrices get
+    the gradient of their bits instead of a pull.
 
     Args:
         rd_lambda: What one bit per weight may cost in loss; with ``target_bytes`` only where the search begins.
@@ -96,11 +88,14 @@ class RateStage(Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
         names = ("rd_lambda", "qps", "allocated", "rest_bytes", "coded_share")
-        return {name: getattr(self, name) for name in names}
+        prices = {name: tuple(price) for name, price in self._prices.items()}
+        return {name: getattr(self, name) for name in names} | {"prices": prices}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the run stood."""
-        for name, value in state_dict.items():
+        state = dict(state_dict)
+        self._prices = {name: Prices(*price) for name, price in state.pop("prices", {}).items()}
+        for name, value in state.items():
             setattr(self, name, value)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -132,6 +127,16 @@ class RateStage(Callback):
                 function.set(kind, step)  # type: ignore[arg-type]
             function.seed = trainer.global_step
 
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Give matrices that are orthogonalized the gradient of their bits."""
+        if not self._prices or all(group.get("momentum") is None for group in optimizer.param_groups):
+            return
+        rated = self._rated(trainer, pl_module)
+        per_bit = self._strength(trainer) * self._per_bit(rated)
+        for name, each in rated.items():
+            if each.function.rounding != "decoded":
+                add_price(each, step_size(self.qps[name]), self._prices[name], per_bit)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Let bits pull; after the last step leave what the decoder will give."""
         step, total = trainer.global_step, int(trainer.estimated_stepping_batches)
@@ -144,10 +149,9 @@ class RateStage(Callback):
         moving = {name: each for name, each in rated.items() if each.function.rounding != "decoded"}
         if not self._prices.keys() >= moving.keys() or step % max(_EVERY, total // _MEASURES) < _EVERY:
             self._measure(trainer, pl_module, rated)
-        strength = min(1.0, self._done(trainer) / self.ramp) ** 2 if self.ramp > 0 else 1.0
-        per_bit = strength * self._per_bit(rated)
+        per_bit = self._strength(trainer) * self._per_bit(rated)
         for name, each in moving.items():
-            _pull(each, step_size(self.qps[name]), self._prices[name], _EVERY * per_bit)
+            pull(each, step_size(self.qps[name]), self._prices[name], _EVERY * per_bit)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how large the file is; a run that was stopped early ends here, too."""
@@ -166,37 +170,19 @@ class RateStage(Callback):
         share = trainer.global_step / max(int(trainer.estimated_stepping_batches), 1)
         return (share - self.start) / (1 - self.start)
 
-    def _rated(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, _Rated]:
-        """Weights that are trained for few bits."""
-        field = cast(Artifact, pl_module.trained).field
-        stored, functions = plain_parameters(field), rated_weights(field)
-        owners: dict[int, tuple[dict[str, Any], Any]] = {
-            id(parameter): (group, optimizer.state)
-            for optimizer in trainer.optimizers
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        }
-        found = {}
-        for name, function in functions.items():
-            if id(stored[name]) not in owners:
-                raise SettingsError(
-                    f"RateStage cannot train {name}: no optimizer of this run does. An average of weights is not "
-                    "trained; a student takes model.init_args.average: 0."
-                )
-            group, state = owners[id(stored[name])]
-            if "betas" not in group or group.get("momentum") is not None:
-                raise SettingsError(
-                    f"RateStage needs the squared gradients of {name}, which its optimizer does not keep: choose "
-                    "GridAdam, torch.optim.Adam or torch.optim.AdamW."
-                )
-            found[name] = _Rated(stored[name], function, group, state[stored[name]])
-        return found
+    def _strength(self, trainer: Trainer) -> float:
+        """Share of the cost of bits that is charged."""
+        return min(1.0, self._done(trainer) / self.ramp) ** 2 if self.ramp > 0 else 1.0
 
-    def _per_bit(self, rated: dict[str, _Rated]) -> float:
+    def _rated(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Rated]:
+        """Weights that are trained for few bits."""
+        return rated_by(trainer.optimizers, cast(Artifact, pl_module.trained).field)
+
+    def _per_bit(self, rated: dict[str, Rated]) -> float:
         """What one bit may cost in loss."""
         return self.rd_lambda / sum(each.weight.numel() for each in rated.values())
 
-    def _allocate(self, pl_module: LightningModule, rated: dict[str, _Rated]) -> None:
+    def _allocate(self, pl_module: LightningModule, rated: dict[str, Rated]) -> None:
         """Choose steps from what outputs feel now."""
         trained = cast(Artifact, pl_module.trained)
         with trained.evaluating():
@@ -207,7 +193,7 @@ class RateStage(Callback):
         self.allocated += 1
         self._prices = {}
 
-    def _measure(self, trainer: Trainer, pl_module: LightningModule, rated: dict[str, _Rated]) -> None:
+    def _measure(self, trainer: Trainer, pl_module: LightningModule, rated: dict[str, Rated]) -> None:
         """Measure prices, and steer towards the target."""
         read = cast(Artifact, pl_module.trained).read_rows()
         coded = {n: each.weight[read[n]] if n in read else each.weight for n, each in rated.items()}
@@ -223,7 +209,7 @@ class RateStage(Callback):
             self.rd_lambda *= math.exp(_GAIN * min(max(off, -1.0), 1.0))
 
     @torch.no_grad()
-    def _freeze(self, pl_module: LightningModule, chosen: dict[str, _Rated]) -> None:
+    def _freeze(self, pl_module: LightningModule, chosen: dict[str, Rated]) -> None:
         """Give weights the decoder's values, and let them stand still."""
         chosen = {name: each for name, each in chosen.items() if each.function.rounding != "decoded"}
         if not chosen:
@@ -238,7 +224,7 @@ class RateStage(Callback):
                 each.weight, step_size(self.qps[name]), each.weight, max(dead_zone, each.function.source.dead_zone)
             )
 
-    def _fitting_dead_zone(self, pl_module: LightningModule, chosen: dict[str, _Rated]) -> float:
+    def _fitting_dead_zone(self, pl_module: LightningModule, chosen: dict[str, Rated]) -> float:
         """The smallest dead zone whose file fits into the target; where none does, steps become coarser."""
         if self.target_bytes is None:
             return 0.5
@@ -272,14 +258,3 @@ class RateStage(Callback):
         """Bytes of the file that the weights make as they are."""
         trained = cast(Artifact, pl_module.trained).replace(qp=None).for_coding()
         return len(to_bytes(encode_artifact(trained, BitAllocation(self._all_qps(pl_module), dependent=False))))
-
-
-def _pull(rated: _Rated, step: float, prices: Prices, per_bit: float) -> None:
-    """Pull one weight by its bits."""
-    group, square = rated.group, cast(Tensor | None, rated.state.get("exp_avg_sq"))
-    if square is None:
-        return
-    amount = float(group["lr"]) * per_bit / step
-    root_factor = 1.0 / math.sqrt(1.0 - group["betas"][1] ** int(rated.state["step"]))
-    pull = Pull(amount * prices.first, amount * prices.further, root_factor, float(group["eps"]))
-    shrink(rated.weight, square, step, pull)

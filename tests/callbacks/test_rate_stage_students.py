@@ -15,7 +15,7 @@ from nerfcomp.compression import RateAware, plain_parameters
 from nerfcomp.datamodules import ViewDataModule
 from nerfcomp.errors import SettingsError
 from nerfcomp.modules import LightFieldModule
-from nerfcomp.optim import GridAdam
+from nerfcomp.optim import GridAdam, MuonAdam
 from nerfcomp.rate_control.targets import RateTarget, encode_for
 from tests.fields.test_light_field_grid import with_grid
 from tests.modules.tiny_fields import quiet_fit
@@ -58,8 +58,9 @@ def file_size(module: LightFieldModule) -> int:
     return len(to_bytes(encode_for(module.trained, RateTarget())))
 
 
-def test_the_file_holds_what_was_trained_and_dearer_bits_make_it_smaller(tmp_path: Path) -> None:
-    module = run(tmp_path, 1e-5)
+@pytest.mark.parametrize("optimizer", [partial(GridAdam, lr=1e-2), partial(MuonAdam, lr=1e-2, adam_lr=1e-2)])
+def test_the_file_holds_what_was_trained_and_dearer_bits_make_it_smaller(optimizer: Any, tmp_path: Path) -> None:
+    module = run(tmp_path, 1e-5, optimizer=optimizer)
     decoded = plain_parameters(decode_artifact(encode_for(module.trained, RateTarget()), trust=True).field)
     assert module.qps is not None
     for name, weight in plain_parameters(module.trained.field).items():
@@ -67,11 +68,13 @@ def test_the_file_holds_what_was_trained_and_dearer_bits_make_it_smaller(tmp_pat
             levels = weight / step_size(module.qps[name])
             assert torch.allclose(levels, levels.round(), atol=1e-3), name
             assert torch.equal(decoded[name], weight), name
-    assert file_size(run(tmp_path, 1e-3)) < 0.9 * file_size(module)
+    assert file_size(run(tmp_path, 1e-3, optimizer=optimizer)) < 0.9 * file_size(module)
 
 
-def test_a_resumed_run_ends_the_same(tmp_path: Path) -> None:
-    straight, resumed, between = student(), student(), tmp_path / "between.ckpt"
+@pytest.mark.parametrize("optimizer", [partial(GridAdam, lr=1e-2), partial(MuonAdam, lr=1e-2, adam_lr=1e-2)])
+def test_a_resumed_run_ends_the_same(optimizer: Any, tmp_path: Path) -> None:
+    straight, resumed = student(optimizer=optimizer), student(optimizer=optimizer)
+    between = tmp_path / "between.ckpt"
     train(straight, tmp_path, 1e-5, None, SaveInBetween(between))
     train(resumed, tmp_path, 1e-5, between)
     expected, found = straight.state_dict(), resumed.state_dict()
