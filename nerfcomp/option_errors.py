@@ -10,6 +10,7 @@ _CLASS = re.compile(r"Problem with given class_path '([\w.]+)'")
 _OPTION = re.compile(r"Option '([^']*)' is not accepted")
 _KEY = re.compile(r'Parser key "([^"]*)"')
 _FOUND = re.compile(r"(Expected .*?)\. Got value: (.*)")
+_NO_CLASS = re.compile(r"Expected a dot import path string: (.*)")
 _UNION = re.compile(r"Subtypes: \[(.*)\]\n.*Given value: ([^\n]*)", re.DOTALL)
 
 
@@ -38,6 +39,9 @@ def refused(program: str, message: str, options: Sequence[str]) -> str:
     if match := _FOUND.search(message):
         keys = ".".join(_KEY.findall(message[: match.start()]))
         return _joined(f"{keys} is {match[2]!r}. {_in_words(match[1])}.", "", more)
+    if match := _NO_CLASS.search(message):
+        keys = ".".join(_KEY.findall(message[: match.start()]))
+        return _joined(f"{keys}: there is no class {match[1]!r} that fits here.", "", more)
     if match := _UNION.search(message):
         keys = ".".join(_KEY.findall(message[: match.start()]))
         kinds = match[1].partition("]\n")[0].replace(", <class 'NoneType'>", "")

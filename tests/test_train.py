@@ -104,6 +104,7 @@ def test_help_shows_the_values_of_the_named_configuration() -> None:
         ("--model.sampler.nsteps", "there is no argument 'nsteps' of OccupancySampler.\nDid you mean n_steps?"),
         ("--data.reader.imagesize", "there is no argument 'imagesize' of ProceduralReader.\nDid you mean image_size?"),
         ("--data.batch_size", "data.batch_size is 'three'. Expected int."),
+        ("--model.field", "model.field: there is no class 'three' that fits here."),
     ],
 )
 def test_what_is_misspelt_is_refused_in_three_lines(

@@ -14,6 +14,7 @@ from typing import NoReturn
 from nerfcomp.errors import NerfcompError, said
 
 _SAYS_SENTENCES = ("/nerfcomp/", "/torch/optim/", "/lightning/")  # where a raised ValueError is meant for the user
+_PARSER = "/jsonargparse/"
 _MEANT = ("ValueError", "MisconfigurationException", "SettingsError")
 
 
@@ -38,9 +39,10 @@ def sentences() -> Iterator[None]:
             _stopped()
         raise
     except Exception as error:
-        if not is_sentence(error):
+        cause = _behind_the_parser(error)
+        if not is_sentence(cause):
             raise
-        sys.exit(f"Error: {said(error)}")
+        sys.exit(f"Error: {said(cause)}")
     finally:
         signal.signal(signal.SIGTERM, before)
         sys.unraisablehook = hook
@@ -59,6 +61,20 @@ def is_sentence(error: Exception) -> bool:
     last = traceback.extract_tb(error.__traceback__)[-1]
     line = linecache.getline(last.filename, last.lineno or 0).lstrip()
     return line.startswith("raise ") and any(place in Path(last.filename).as_posix() for place in _SAYS_SENTENCES)
+
+
+def _behind_the_parser(error: BaseException) -> Exception:
+    """What a constructor raised; jsonargparse wraps it in a description of all types that it tried."""
+    while isinstance(error.__cause__, Exception) and _PARSER in _raised_in(error):
+        error = error.__cause__
+    assert isinstance(error, Exception)
+    return error
+
+
+def _raised_in(error: BaseException) -> str:
+    """The file that raised an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename).as_posix() if frames else ""
 
 
 def _stopped() -> NoReturn:

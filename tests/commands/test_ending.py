@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.commands.ending import sentences
+from nerfcomp.commands.training import run_cli
 from nerfcomp.datamodules import PseudoDataModule, RayDataModule, VolumeDataModule
 from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import NGPField
@@ -51,6 +52,19 @@ def test_what_a_user_can_mend_ends_in_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(SystemExit) as ended, sentences():
             case()
         assert re.search(sentence, str(ended.value.code)), ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--model.viewdir_noise=-1", "Error: viewdir_noise must lie between 0.0 and 2.0, got -1.0."),
+        ("--model.field.levels=0", "Error: levels must lie between 1 and 64, got 0."),
+    ],
+)
+def test_an_argument_out_of_range_ends_in_the_sentence_of_its_class(option: str, sentence: str) -> None:
+    with pytest.raises(SystemExit) as ended, sentences():
+        run_cli(["--config", "configs/ngp.yaml", "--data.reader", "ProceduralReader", option], run=False)
+    assert ended.value.code == sentence
 
 
 def tiny_module(**options: Any) -> RadianceFieldModule:

@@ -1,4 +1,4 @@
-"""Bits that pull: as the gradient of what they cost where an optimizer turns gradients, as a proximal step elsewhere."""
+"""Bits that pull: a gradient of what they cost where an optimizer turns gradients, a proximal step elsewhere."""
 
 from typing import Any
 
