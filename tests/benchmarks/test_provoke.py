@@ -58,7 +58,7 @@ def test_a_vanilla_nerf_takes_longer(asked: list[Case]) -> None:
 
 @pytest.mark.slow
 def test_a_configuration_is_scaled_with_its_steps() -> None:
-    case = Case("dark_stand", "ngp/lego_fast", seed=7, steps=260, size=8)
+    case = Case("dark_stand", "ngp/lego_fast", seed=7, steps=260, size=8, share=4)
     cli = train.main(arguments_of(case), run=False)
     sampler, data = cli.model.sampler, cli.datamodule
     assert (sampler.coarse_until, sampler.grid.warmup_updates, sampler.grid.seed) == (60, 3, 7)
@@ -74,10 +74,10 @@ def test_a_tiny_run_trains_and_measures() -> None:
 @pytest.mark.slow
 def test_colours_of_a_thin_dark_object_come_back_from_black() -> None:
     """27.7 dB; without a least slope of `color_activation` opacity alone has to explain it: 24.8 dB."""
-    assert provoke.measure(Case("dark_stand", "ngp/lego_fast", seed=0, steps=200, size=64)) > 26.5
+    assert provoke.measure(Case("dark_stand", "ngp/lego_fast", seed=0, steps=200, size=64, share=4)) > 26.5
 
 
 @pytest.mark.slow
 def test_ten_views_do_not_end_in_white_fog() -> None:
     """20.9 dB before backgrounds of random colour; before white ones alone, which fog may wear: 17.3 dB."""
-    assert provoke.measure(Case("few_views", "ngp/lego_fast", seed=0, steps=200, size=64)) > 19.0
+    assert provoke.measure(Case("few_views", "ngp/lego_fast", seed=0, steps=200, size=64, share=4)) > 19.0
