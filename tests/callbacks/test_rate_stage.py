@@ -180,13 +180,14 @@ def test_a_resumed_run_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_nerf_is_trained_for_few_bits_through_yaml(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["torch.optim.Adam", "MuonAdam"])
+def test_a_nerf_is_trained_for_few_bits_through_yaml(optimizer: str, tmp_path: Path) -> None:
     field = {"class_path": "NeRFField", "init_args": {"depth": 2, "width": 16, "skips": [0]}}
     sampler = {"class_path": "HierarchicalSampler", "init_args": {"n_samples": 8, "n_importance": 8, "resolution": 8}}
     model = {
         "field": field,
         "sampler": sampler,
-        "optimizer": {"class_path": "torch.optim.Adam"},
+        "optimizer": {"class_path": optimizer},
         "hooks": ["RateAware"],
     }
     reader = {"class_path": "ProceduralReader", "init_args": {"image_size": 8, "n_train": 2, "n_val": 1, "n_test": 1}}
