@@ -129,7 +129,7 @@ class RateStage(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Give matrices that are orthogonalized the gradient of their bits."""
-        if not self._prices or all(group.get("momentum") is None for group in optimizer.param_groups):
+        if not self._prices:
             return
         rated = self._rated(trainer, pl_module)
         per_bit = self._strength(trainer) * self._per_bit(rated)

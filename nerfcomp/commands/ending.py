@@ -63,15 +63,14 @@ def is_sentence(error: Exception) -> bool:
     return line.startswith("raise ") and any(place in Path(last.filename).as_posix() for place in _SAYS_SENTENCES)
 
 
-def _behind_the_parser(error: BaseException) -> Exception:
+def _behind_the_parser(error: Exception) -> Exception:
     """What a constructor raised; jsonargparse wraps it in a description of all types that it tried."""
-    while isinstance(error.__cause__, Exception) and _PARSER in _raised_in(error):
-        error = error.__cause__
-    assert isinstance(error, Exception)
+    while isinstance(cause := error.__cause__, Exception) and _PARSER in _raised_in(error):
+        error = cause
     return error
 
 
-def _raised_in(error: BaseException) -> str:
+def _raised_in(error: Exception) -> str:
     """The file that raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
     return Path(frames[-1].filename).as_posix() if frames else ""
