@@ -207,6 +207,31 @@ def turned_directions(directions: Tensor, noise: Tensor, angle: float) -> Tensor
     return normalize(directions + angle / math.sqrt(2) * across, dim=1)
 
 
+def begun_later(rays: Rays, center: Tensor, share: float) -> Rays:
+    """Let rays begin no nearer than a share of the camera's distance to a point.
+
+    Where few views overlap, a field explains each of them by a cloud of its own in front of its camera. Rays that begin
+    far from the camera at first, nearer step by step, leave it no room until places that several views see are
+    explained (Niemeyer et al., "RegNeRF" (2022), "sample space annealing", which brings ``far`` nearer, too).
+
+    Args:
+        rays: N rays.
+        center: (3,) what the cameras look at.
+        share: Of the distance from a ray's origin to it, from 0.
+
+    Returns:
+        The same rays, which begin there where that is farther than ``near``.
+
+    Example:
+        >>> axis = torch.tensor([[0.0, 0.0, -1.0]])
+        >>> rays = Rays(-4 * axis, axis, torch.tensor([[1.0]]), torch.tensor([[8.0]]), axis)
+        >>> begun_later(rays, torch.zeros(3), 0.5).near, begun_later(rays, torch.zeros(3), 0.1).near
+        (tensor([[2.]]), tensor([[1.]]))
+    """
+    distance = (rays.origins - center).norm(dim=1, keepdim=True)
+    return rays._replace(near=torch.maximum(rays.near, share * distance))
+
+
 def ndc_rays(
     origins: Tensor,
     directions: Tensor,

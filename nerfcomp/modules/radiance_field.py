@@ -16,10 +16,11 @@ from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import WeightHook, load_plain
 from nerfcomp.descriptions import require_between
 from nerfcomp.devices import sent
+from nerfcomp.errors import SettingsError
 from nerfcomp.fields import RadianceField
 from nerfcomp.fields.base import Shade
 from nerfcomp.geometry.cameras import view_spacing
-from nerfcomp.geometry.rays import RayBatch, Rays, turned_directions
+from nerfcomp.geometry.rays import RayBatch, Rays, begun_later, turned_directions
 from nerfcomp.modules.base import OptimizerFactory, SchedulerFactory
 from nerfcomp.modules.evaluation import EvaluatedModule
 from nerfcomp.modules.processes import RankShares
@@ -38,6 +39,7 @@ _RGB_LOSSES = {
     "l1": torch.nn.functional.l1_loss,
 }
 _NOISE_SEEDS = 2**40  # of directions, apart from those of jitter
+_LATEST = 0.75  # of the way to the middle of the box: where rays begin in the first step of ``near_annealing``
 
 
 class RadianceFieldModule(EvaluatedModule):
@@ -58,6 +60,10 @@ class RadianceFieldModule(EvaluatedModule):
         viewdir_noise: Turns the directions that the field is shown in training by random angles: this many times the
             angle between neighbouring views, as a root mean square. What few cameras see of a colour says nothing of
             the directions between them, and a field may put any tint there; so it learns the nearest views' colours.
+        near_annealing: Share of the run during which rays of captures begin farther from their camera, at first after
+            three quarters of the way to the middle of the box. A field that does not know the scene yet would explain
+            each of few photographs by a cloud of its own in front of its camera. Not for scenes in NDC, and not with
+            ``init_from``.
     """
 
     sized = True  # on a GPU, a step takes place in buffers of fixed size
@@ -75,10 +81,12 @@ class RadianceFieldModule(EvaluatedModule):
         init_from: str | None = None,
         hooks: list[WeightHook] | None = None,
         viewdir_noise: float = 0.0,
+        near_annealing: float = 0.0,
     ) -> None:
         super().__init__(optimizer, scheduler, init_from, hooks)
         require_between(1, max_samples=max_samples)
         require_between(0.0, 2.0, viewdir_noise=viewdir_noise)
+        require_between(0.0, 1.0, near_annealing=near_annealing)
         self.save_hyperparameters()
         self.field = field
         self.sampler = sampler
@@ -87,6 +95,7 @@ class RadianceFieldModule(EvaluatedModule):
         self.distortion_weight = distortion_weight
         self.max_samples = max_samples
         self.viewdir_noise = viewdir_noise
+        self.near_annealing = near_annealing
         self.view_spacing = 0.0  # radians
         self.scene: SceneInfo | None = None
 
@@ -106,6 +115,8 @@ class RadianceFieldModule(EvaluatedModule):
         Box, distances and rays stay with the weights; the datamodule follows them.
         """
         super().on_fit_start()
+        if self.near_annealing > 0.0 and self.trainer.estimated_stepping_batches == float("inf"):
+            raise SettingsError("near_annealing is a share of the run, which has no end: give --trainer.max_steps.")
         if self.init_from is None or self.resumed:
             return
         start = of_kind(read_artifact(self.init_from), RadianceFieldArtifact, "This stage starts from")
@@ -173,7 +184,7 @@ class RadianceFieldModule(EvaluatedModule):
     def step(self, batch: RayBatch) -> dict[str, Tensor]:
         """Named losses of one batch of rays, with the figures that callbacks show."""
         jitter = self.jitter(len(batch.rgb))
-        batch = batch._replace(rays=self.turned(batch.rays))
+        batch = batch._replace(rays=self.turned(self.begun(batch.rays)))
         with self.stage("march"):
             buffer = self.sampler.march_into(batch.rays, jitter, MARCHED * self.max_samples) if self.sized else None
             marched = self.sampler(batch.rays, jitter) if buffer is None else buffer
@@ -252,6 +263,15 @@ class RadianceFieldModule(EvaluatedModule):
         generator = torch.Generator().manual_seed(_NOISE_SEEDS + self.global_step)
         noise = self._own(torch.randn(len(rays.viewdirs) * self.trainer.world_size, 3, generator=generator))
         return rays._replace(viewdirs=turned_directions(rays.viewdirs, noise, angle))
+
+    def begun(self, rays: Rays) -> Rays:
+        """The same rays, which may begin later; see ``near_annealing``."""
+        if self.near_annealing == 0.0 or self.init_from is not None or self.data.scene.ndc:
+            return rays
+        steps = self.near_annealing * self.trainer.estimated_stepping_batches
+        if self.global_step >= steps:
+            return rays
+        return begun_later(rays, self.field.aabb.mean(0), _LATEST * (1 - self.global_step / steps))
 
     def _own(self, everyone: Tensor) -> Tensor:
         """Of the values of all ranks' rays, those of this rank."""

@@ -19,7 +19,7 @@ Split = Literal["train", "val", "test"]
 
 # nerf_synthetic's cameras stand 4.0311 from the origin, and its objects fit into a cube of half side 1.5
 HALF_SIDE_PER_RADIUS = 1.5 / 4.031128857175551
-_NEAREST = 0.02  # of the median camera distance: what stands closer to a camera is never marched
+_NEAREST = 0.1  # of the median camera distance: what stands closer to a camera is never marched
 
 
 class Scene(NamedTuple):

@@ -29,7 +29,7 @@ def test_capture_is_centred_and_scaled(tmp_path: Path) -> None:
     torch.testing.assert_close(scene.camera.c2w[:, :, 3].norm(dim=-1), torch.full((10,), 4.0), atol=1e-4, rtol=0)
     assert (scene.camera.c2w[:, 2, 3] > 1).all()
     assert scene.aabb.tolist() == [[-24.0] * 3, [24.0] * 3] and scene.cascades == 5
-    assert 0 < scene.near < 0.2 and scene.far > 40
+    assert scene.near == pytest.approx(0.4) and scene.far > 40
     torch.testing.assert_close(scene.camera.distortion[0], torch.tensor([-0.01, 0, 0, 0]))
     assert not scene.ndc and not scene.has_alpha
 
