@@ -18,7 +18,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,10 +28,12 @@ sys.path.insert(0, str(ROOT))
 from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
-from lightning import Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 
 import train
 from benchmarks.common import FOLDER, report
+from nerfcomp.artifacts.artifact import SceneArtifact
+from nerfcomp.artifacts.kinds import of_scene
 from nerfcomp.commands.configurations import merged
 from nerfcomp.evaluation.report import mean_result, write_csv, write_json
 from nerfcomp.evaluation.views import evaluate_views
@@ -145,10 +147,10 @@ class Kept(ProceduralReader):
         return scene_of(self.case.scene, self.case.size, split)
 
 
-def measure(case: Case) -> float:
-    """Train; returns the mean PSNR over the test views."""
+def trained_by(case: Case, arguments: list[str], callbacks: Sequence[Callback] = ()) -> SceneArtifact:
+    """Train on the scene of a case for its steps, with arguments of ``train.py``; the trained field."""
     seed_everything(case.seed, verbose=False)
-    cli = train.main(arguments_of(case), run=False)
+    cli = train.main(arguments, run=False)
     cli.datamodule.reader = Kept(case)
     trainer = Trainer(
         max_steps=case.steps,
@@ -160,10 +162,21 @@ def measure(case: Case) -> float:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
+        callbacks=list(callbacks),
     )
     trainer.fit(cli.model, datamodule=cli.datamodule)
     cli.model.eval()
-    return mean_result(evaluate_views(cli.model.trained, scene_of(case.scene, case.size, "test"))).psnr
+    return of_scene(cli.model.trained, "Views show")
+
+
+def psnr_of(trained: SceneArtifact, case: Case) -> float:
+    """Mean PSNR over the test views."""
+    return mean_result(evaluate_views(trained, scene_of(case.scene, case.size, "test"))).psnr
+
+
+def measure(case: Case) -> float:
+    """Train; returns the mean PSNR over the test views."""
+    return psnr_of(trained_by(case, arguments_of(case)), case)
 
 
 def cases_of(options: argparse.Namespace) -> Iterator[Case]:
