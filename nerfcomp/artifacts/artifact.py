@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from nerfcomp.artifacts.scene_info import SceneInfo
-from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.compression import baked_copy, describe_hooks, hooked_weights, needs_baking
 from nerfcomp.errors import CheckpointError
 from nerfcomp.fields import Field, describe_field, describe_integers
@@ -86,6 +85,13 @@ class Artifact(ABC):
 
         Returns:
             Sensitivities by parameter name (see `nerfcomp.compression.measure_sensitivity`).
+        """
+
+    def keep_lit(self, seed: int = 0) -> None:
+        """Call empty what no known view shows, for ever, where a file says what is empty.
+
+        Args:
+            seed: Of the choice of rays.
         """
 
     def rehearse(self, batches: int, seed: int = 0) -> None:
@@ -277,21 +283,6 @@ class SceneArtifact(Artifact):
         """Take over the poses."""
         further = tuple(tuple(pose) for pose in tensors[POSES].double().tolist()) if POSES in tensors else ()
         return self.replace(scene=self.scene._replace(poses=self.scene.poses + further))
-
-
-def checked_qp(values: Any) -> dict[str, int] | None:
-    """Check QPs that a file gives by tensor name.
-
-    Raises:
-        ValueError: They are not given by name, or one is out of range.
-    """
-    if values is None:
-        return None
-    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
-        raise ValueError("QPs must be given by tensor name.")
-    for name, qp in values.items():
-        check_qp(name, qp)
-    return dict(values)
 
 
 def kind_of(class_path: str, kinds: Iterable[type[Artifact]]) -> type[Artifact] | None:

@@ -4,11 +4,12 @@ Notation: *weights* are tensors of two dimensions or more; *side tensors* are bi
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from nerfcomp.codec.nnc import SCALING
+from nerfcomp.codec.quantizers import check_qp
 from nerfcomp.compression import carried_factors, coded_weights, linear_layers, plain_parameters
 from nerfcomp.fields import Field, integer_layers
 
@@ -82,3 +83,18 @@ def sections_of(field: Field) -> dict[str, str]:
         small = sum(tensors[name].numel() for name in names if not name.endswith(SCALING)) < _OWN_SECTION_FROM
         sections |= dict.fromkeys(names, SHARED_SECTION if small else group)
     return sections
+
+
+def checked_qp(values: Any) -> dict[str, int] | None:
+    """Check QPs that a file gives by tensor name.
+
+    Raises:
+        ValueError: They are not given by name, or one is out of range.
+    """
+    if values is None:
+        return None
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise ValueError("QPs must be given by tensor name.")
+    for name, qp in values.items():
+        check_qp(name, qp)
+    return dict(values)

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from nerfcomp.artifacts.artifact import Multiplications, SceneArtifact, checked_qp
+from nerfcomp.artifacts.artifact import Multiplications, SceneArtifact
+from nerfcomp.artifacts.coded_tensors import checked_qp
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
 from nerfcomp.descriptions import Description

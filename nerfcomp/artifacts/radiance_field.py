@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from nerfcomp.artifacts.artifact import SceneArtifact, checked_qp
+from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.coarse_sensitivity import coarse_sensitivity
+from nerfcomp.artifacts.coded_tensors import checked_qp
 from nerfcomp.artifacts.scene_info import SceneInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters
 from nerfcomp.descriptions import Description
@@ -18,10 +19,13 @@ from nerfcomp.fields import Field, NeRFField, NGPField, RadianceField, build_fie
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays
 from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render, render_image
+from nerfcomp.rendering.light import add_light, lit_cells
 from nerfcomp.rendering.visibility import visible_samples
 
 OCCUPANCY = "occupancy"
 _BATCHES = 16  # of rays, for sensitivities
+_LIGHTS = 64  # batches of rays that find out which cells show
+_LEAST_LIGHT = 1e-3
 _RAYS, _RAYS_OF_DEEP = 8192, 1024  # per batch
 
 
@@ -148,6 +152,18 @@ class RadianceFieldArtifact(SceneArtifact):
         y = torch.rand(count, generator=generator) * (scene.height - 1)
         rays = camera_rays(camera, view, x, y, scene.near, scene.far, scene.ndc)
         return Rays(*(part.to(self.device) for part in rays))
+
+    def keep_lit(self, seed: int = 0) -> None:
+        """Call cells empty where nothing shows from known poses; see `Artifact.keep_lit`."""
+        if not self.sampler.carried or len(self.scene.poses) == 1:
+            return
+        generator = torch.Generator().manual_seed(seed)
+        light = torch.zeros_like(self.sampler.occupied, dtype=torch.float32)
+        for _ in range(_LIGHTS):
+            seen = self.trace(self.random_rays(_RAYS, generator))
+            assert seen.samples is not None and seen.weights is not None, "of render()"
+            add_light(light, seen.samples.x, seen.weights, self.field.aabb)
+        self.sampler.allow(lit_cells(light, _LEAST_LIGHT))
 
     def rehearse(self, batches: int, seed: int = 0) -> None:
         """Render random rays of known poses; see `Artifact.rehearse`."""

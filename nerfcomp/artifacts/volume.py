@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfcomp.artifacts.artifact import Artifact, SceneArtifact, checked_qp
+from nerfcomp.artifacts.artifact import Artifact, SceneArtifact
+from nerfcomp.artifacts.coded_tensors import checked_qp
 from nerfcomp.artifacts.shown_volume import shown_volume
 from nerfcomp.artifacts.volume_info import Axes, VolumeInfo
 from nerfcomp.compression import measure_sensitivity, plain_parameters

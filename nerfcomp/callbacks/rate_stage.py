@@ -186,6 +186,8 @@ class RateStage(Callback):
         """Choose steps from what outputs feel now."""
         trained = cast(Artifact, pl_module.trained)
         with trained.evaluating():
+            if self.allocated == self.allocations - 1:
+                trained.keep_lit(seed=self.allocated)
             sensitivity = trained.sensitivity(seed=self.allocated)
         weights = {name: each.weight for name, each in rated.items()}
         steps = {name: step_size(qp) for name, qp in self.qps.items()}

@@ -17,11 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nerfcomp.devices import sent
-from nerfcomp.geometry.cameras import Camera
 from nerfcomp.kernels.march.bricks import Bricks, pack_bricks
 from nerfcomp.kernels.refresh import refresh
-from nerfcomp.kernels.seen_cells import seen_cells
-from nerfcomp.kernels.silhouette_cells import silhouette_cells
 from nerfcomp.rendering.cell_draws import chosen_cells, places
 
 OpacityFunction = Callable[[Tensor, Tensor], Tensor]  # of intervals of length (K,) about positions (K, 3), in [0, 1]
@@ -39,7 +36,8 @@ class OccupancyGrid(nn.Module):
     """Running maximum of a field's density in every cell, and which cells are worth marching through.
 
     A cell is occupied while its density exceeds ``min(mean of the positive densities, threshold)``, or while it has
-    not been evaluated yet (density infinity). Cells that no camera sees have density -1 and stay empty.
+    not been evaluated yet (density infinity). Cells that are called empty for ever have density -1: those that no
+    camera sees, and those that a finer cascade covers, where nothing looks them up.
 
     Args:
         resolution: Cells along an axis, R; divisible by 4.
@@ -92,6 +90,7 @@ class OccupancyGrid(nn.Module):
         self._bricks: tuple[Tensor, int, Bricks] | None = None
         self._box: tuple[Tensor, int, Tensor] | None = None
         self._alive: tuple[Tensor, Tensor] | None = None
+        self._drop_covered()
 
     @property
     def resolution(self) -> int:
@@ -136,9 +135,9 @@ class OccupancyGrid(nn.Module):
                 f"The scene box must be two finite corners (min, max) with max > min, got {aabb.tolist()}."
             )
         self.aabb.copy_(aabb)
-        self._alive = None
         self.density.fill_(math.inf)
         self.occupied.fill_(True)
+        self._drop_covered()
 
     def set_occupied(self, occupied: Tensor) -> None:
         """Take over an occupancy from elsewhere; cells that it calls empty stay empty for ever.
@@ -154,7 +153,7 @@ class OccupancyGrid(nn.Module):
             raise ValueError(f"The occupancy must be bool {needed}, got {occupied.dtype} {found}.")
         self.occupied.copy_(occupied)
         self.density.copy_(torch.where(self.occupied, math.inf, -1.0))
-        self._alive = None
+        self._drop_covered()
 
     def cell_points(self, cells: Tensor, place: Tensor | float = 0.5, resolution: int | None = None) -> Tensor:
         """Find a point in each cell.
@@ -173,32 +172,16 @@ class OccupancyGrid(nn.Module):
         unit = ((torch.stack(axes, 1) + place) * (2 / edge) - 1) * shrink
         return self.aabb.mean(0) + unit * (self.aabb[1] - self.aabb[0]) / 2
 
-    @torch.no_grad()
-    def mark_unseen(self, camera: Camera, near: float = 0.0) -> None:
-        """Call cells empty for ever that no view sees, or that lie closer than ``near`` to a camera.
+    def allow(self, cells: Tensor) -> None:
+        """Call all other cells empty for ever.
 
         Args:
-            camera: The views that the field is trained on.
-            near: Distance around each camera in which there is surely nothing.
+            cells: (C, R, R, R) bool, cells that may be occupied.
         """
-        seen = seen_cells(*camera, self.aabb, self.cascades, self.resolution, near).to(self.density.device)
-        self.density[~seen] = -1.0
+        cells = cells.to(self.density.device)
+        self.density[~cells] = -1.0
         self._alive = None
-        self.occupied &= seen
-
-    @torch.no_grad()
-    def carve(self, camera: Camera, alpha: Tensor) -> None:
-        """Call cells empty for ever where a view is fully transparent, so that training starts in the visual hull.
-
-        Args:
-            camera: The views that the field is trained on.
-            alpha: (V, H, W) uint8 opacity of their pixels.
-        """
-        lens = camera.c2w, camera.intrinsics, camera.distortion
-        allowed = silhouette_cells(*lens, alpha, self.aabb, self.cascades, self.resolution).to(self.density.device)
-        self.density[~allowed] = -1.0
-        self._alive = None
-        self.occupied &= allowed
+        self.occupied &= cells
 
     @torch.no_grad()
     def update(self, index: int, opacity_fn: OpacityFunction, n_cells: int | None = None) -> None:
@@ -248,8 +231,15 @@ class OccupancyGrid(nn.Module):
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         """Forget what follows from the buffers."""
-        self._alive = None
         super()._load_from_state_dict(*arguments, **options)
+        self._drop_covered()
+
+    def _drop_covered(self) -> None:
+        """Call cells empty that a finer cascade covers."""
+        inner = slice(self.resolution // 4, 3 * self.resolution // 4)
+        covered = slice(1, None), inner, inner, inner
+        self.density[covered], self.occupied[covered] = -1.0, False
+        self._alive = None
 
     def _alive_cells(self) -> Tensor:
         """Cells (K,) that may be occupied; on a GPU kept, as the host has to wait for their number."""

@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nerfcomp.descriptions import require_between
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import Rays, ray_starts
 from nerfcomp.kernels.backends import Backend, choose_backend
 from nerfcomp.kernels.march import Samples, march
+from nerfcomp.kernels.seen_cells import seen_cells
+from nerfcomp.kernels.silhouette_cells import silhouette_cells
 from nerfcomp.rendering.occupancy import OccupancyGrid, OpacityFunction
 from nerfcomp.rendering.visibility import AlphaFunction
 
@@ -106,6 +109,9 @@ class Sampler(nn.Module):
         """Take over an occupancy (C, R, R, R) from elsewhere."""
         raise TypeError(f"{type(self).__name__} knows no occupancy.")
 
+    def allow(self, cells: Tensor) -> None:
+        """Call all cells but these (C, R, R, R) empty for ever, where a bitstream carries what is occupied."""
+
     def learn(self, opacities: Sequence[OpacityFunction]) -> None:
         """Find out what is empty if that follows from the field; called once before pictures of new weights.
 
@@ -164,16 +170,9 @@ class OccupancySampler(Sampler):
         backend: Backend = "auto",
     ) -> None:
         super().__init__()
-        if not (
-            1 <= n_steps <= 2**16
-            and 1 <= max_samples <= 2**16
-            and update_every >= 1
-            and 0.0 <= (cone_angle or 0.0) <= 1.0
-        ):
-            raise ValueError(
-                f"Cannot march with n_steps={n_steps}, max_samples={max_samples}, update_every={update_every}, "
-                f"cone_angle={cone_angle}. Allowed: 1 to 65536 steps and samples, update_every from 1, angles 0 to 1."
-            )
+        require_between(1, 2**16, n_steps=n_steps, max_samples=max_samples)
+        require_between(1, None, update_every=update_every)
+        require_between(0.0, 1.0, cone_angle=cone_angle)
         keep = ("resolution", "cascades", "n_steps", "cone_angle", "max_samples", "opacity_threshold")
         self.arguments = {key: value for key, value in locals().items() if key in keep}
         self._told = cascades, cone_angle
@@ -216,6 +215,10 @@ class OccupancySampler(Sampler):
         """Take over an occupancy (C, R, R, R) from elsewhere."""
         self.grid.set_occupied(occupied)
 
+    def allow(self, cells: Tensor) -> None:
+        """Call all cells but these (C, R, R, R) empty for ever."""
+        self.grid.allow(cells)
+
     def prepare(
         self, aabb: Tensor, camera: Camera | None = None, ndc: bool = False, alpha: Tensor | None = None
     ) -> None:
@@ -225,9 +228,10 @@ class OccupancySampler(Sampler):
         if camera is not None:
             self.meet(camera, ndc)
         if camera is not None and not ndc:
-            self.grid.mark_unseen(camera, self.camera_clearance)
+            cells = self.grid.aabb, self.grid.cascades, self.grid.resolution
+            self.grid.allow(seen_cells(*camera, *cells, self.camera_clearance))
             if alpha is not None:
-                self.grid.carve(camera, alpha)
+                self.grid.allow(silhouette_cells(*camera[:3], alpha, *cells))
 
     def meet(self, camera: Camera, ndc: bool = False) -> None:
         """Know how far rays may reach."""

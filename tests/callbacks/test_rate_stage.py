@@ -223,3 +223,14 @@ def test_what_it_cannot_train_gets_a_sentence(options: dict[str, Any], words: st
 def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="RateStage needs"):
         RateStage(**options)
+
+
+@pytest.mark.slow
+def test_cells_that_nothing_shows_are_dropped_once_when_steps_are_measured_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[int] = []
+    monkeypatch.setattr(RadianceFieldArtifact, "keep_lit", lambda self, seed: dropped.append(seed))
+    run(tmp_path / "five", RateStage(COST))
+    run(tmp_path / "one", RateStage(COST, allocations=1))
+    assert dropped == [4, 0]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nerfcomp.geometry.cameras import make_camera
 from nerfcomp.geometry.paths import look_at
+from nerfcomp.kernels.seen_cells import seen_cells
 from nerfcomp.rendering import OccupancyGrid
 from tests.ranks import call
 from tests.rendering.opacities import about
@@ -150,7 +151,7 @@ def test_unseen_cells_stay_empty() -> None:
     pose = look_at(torch.tensor([[0.0, -6.0, 0.0]]), torch.tensor([0.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
     grid = OccupancyGrid(resolution=16)
     grid.set_aabb(BOX)
-    grid.mark_unseen(make_camera(pose, 16, 16, 60.0))
+    grid.allow(seen_cells(*make_camera(pose, 16, 16, 60.0), grid.aabb, 1, 16))
     unseen = grid.density < 0
     assert torch.equal(unseen, ~grid.occupied)
     assert bool(unseen[0, 0, 8, 8]) and not bool(unseen[0, 8, 8, 8])
@@ -160,6 +161,21 @@ def test_unseen_cells_stay_empty() -> None:
     assert torch.equal(grid.occupied, ~unseen)
     grid.rebuild(about(lambda x: torch.full((len(x),), 9.0)))
     assert torch.equal(grid.occupied, ~unseen)
+
+
+def test_cells_that_a_finer_cascade_covers_are_empty_and_stay_so() -> None:
+    grid, covered = OccupancyGrid(resolution=8, cascades=3), torch.zeros(3, 8, 8, 8, dtype=torch.bool)
+    covered[1:, 2:6, 2:6, 2:6] = True
+    assert torch.equal(grid.occupied, ~covered)
+    for change in (
+        lambda: grid.set_aabb(BOX),
+        lambda: grid.update(0, about(lambda x: torch.full((len(x),), 9.0))),
+        lambda: grid.rebuild(about(lambda x: torch.full((len(x),), 9.0))),
+        lambda: grid.set_occupied(torch.ones_like(covered)),
+        lambda: grid.load_state_dict({**grid.state_dict(), "occupied": torch.ones_like(covered)}),
+    ):
+        change()
+        assert torch.equal(grid.occupied, ~covered) and torch.equal(grid.density < 0, covered)
 
 
 def test_rebuild_finds_what_is_there_and_is_repeatable() -> None:

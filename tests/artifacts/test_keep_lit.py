@@ -1,0 +1,62 @@
+"""Cells that no known view shows are called empty: inside of solids, behind them, and nowhere else."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nerfcomp.artifacts.nfc import encode_artifact, uniform_allocation
+from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
+from nerfcomp.fields.base import Shade
+from nerfcomp.rendering.light import add_light, lit_cells
+from tests.artifacts.test_nfc import ball
+
+
+@pytest.fixture
+def solid() -> RadianceFieldArtifact:
+    """A ball of seven cells' radius that nothing shines through; its colour is where it is hit."""
+    trained = ball(0.9)
+
+    def shade(x: Tensor, d: Tensor, dt: Tensor) -> Shade:
+        return Shade(torch.ones(len(x)), (x * 0.5 + 0.5).clamp(0, 1))
+
+    trained.field.shade = shade  # type: ignore[method-assign]
+    trained.field.alpha = lambda x, d, dt: torch.ones(len(x))  # type: ignore[method-assign]
+    return trained
+
+
+def drawn(trained: RadianceFieldArtifact, seed: int) -> Tensor:
+    return trained.render(trained.random_rays(2000, torch.Generator().manual_seed(seed))).rgb
+
+
+@pytest.mark.slow
+def test_the_inside_of_a_solid_becomes_empty_and_pictures_stay(solid: RadianceFieldArtifact) -> None:
+    before, shown = solid.sampler.occupied.clone(), drawn(solid, 5)
+    size = len(encode_artifact(solid, uniform_allocation(solid, -36)).to_bytes())
+    solid.keep_lit()
+    after = solid.sampler.occupied
+    assert bool(before[0, 4:12, 4:12, 4:12].all()) and not bool(after[0, 6:10, 6:10, 6:10].any())
+    assert not bool((after & ~before).any()) and int(after.sum()) > 200
+    assert torch.equal(drawn(solid, 5), shown)
+    assert len(encode_artifact(solid, uniform_allocation(solid, -36)).to_bytes()) < size
+
+
+def test_one_known_pose_says_nothing_of_the_other_side(solid: RadianceFieldArtifact) -> None:
+    before = solid.sampler.occupied.clone()
+    solid.replace(scene=solid.scene._replace(poses=solid.scene.poses[:1])).keep_lit()
+    assert torch.equal(solid.sampler.occupied, before)
+
+
+def test_light_of_a_cell_is_the_largest_weight_in_the_cascade_that_is_looked_up() -> None:
+    light, box = torch.zeros(2, 8, 8, 8), torch.tensor([[-2.0] * 3, [2.0] * 3])
+    x = torch.tensor([[0.1, 0.1, 0.1], [1.6, 0.1, 0.1], [1.6, 0.1, 0.1], [9.0, 0.0, 0.0]])
+    add_light(light, x, torch.tensor([0.25, 0.5, 0.125, 1.0]), box)
+    assert light.nonzero().tolist() == [[0, 4, 4, 4], [1, 7, 4, 4]]
+    assert light[0, 4, 4, 4] == 0.25 and light[1, 7, 4, 4] == 0.5
+
+
+def test_neighbours_of_lit_cells_show_across_the_border_of_a_cascade() -> None:
+    light = torch.zeros(2, 8, 8, 8)
+    light[0, 7, 4, 4] = 0.5  # at the border of the inner cube, which is cells 2 to 5 of the outer one
+    lit = lit_cells(light, 0.1)
+    assert int(lit[0].sum()) == 18
+    assert bool(lit[1, 6, 4, 4]) and not bool(lit[1, 7].any())
