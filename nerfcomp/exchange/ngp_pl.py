@@ -51,7 +51,7 @@ def from_ngp_pl(checkpoint: NgpPlCheckpoint, radius: float = BLENDER_RADIUS) -> 
     field.set_aabb(torch.tensor([[-half] * 3, [half] * 3]))
     sampler = OccupancySampler(cascades=cascades, cone_angle=0.0 if scale <= 0.5 else 1 / 256)
     sampler.prepare(field.aabb)
-    sampler.set_occupied(from_morton_bitfield(checkpoint.bitfield, cascades, _RESOLUTION))
+    sampler.allow(from_morton_bitfield(checkpoint.bitfield, cascades, _RESOLUTION))
     return RadianceFieldArtifact(field=field.eval(), sampler=sampler.eval(), scene=_scene(half, radius))
 
 

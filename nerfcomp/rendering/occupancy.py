@@ -140,7 +140,9 @@ class OccupancyGrid(nn.Module):
         self._drop_covered()
 
     def set_occupied(self, occupied: Tensor) -> None:
-        """Take over an occupancy from elsewhere; cells that it calls empty stay empty for ever.
+        """Take over the occupancy of a file as it is, of which the rows in that file follow, covered cells included.
+
+        Cells that it calls empty stay empty for ever.
 
         Args:
             occupied: (C, R, R, R) bool.
@@ -153,7 +155,7 @@ class OccupancyGrid(nn.Module):
             raise ValueError(f"The occupancy must be bool {needed}, got {occupied.dtype} {found}.")
         self.occupied.copy_(occupied)
         self.density.copy_(torch.where(self.occupied, math.inf, -1.0))
-        self._drop_covered()
+        self._alive = None
 
     def cell_points(self, cells: Tensor, place: Tensor | float = 0.5, resolution: int | None = None) -> Tensor:
         """Find a point in each cell.

@@ -16,12 +16,12 @@ from nerfcomp.rendering import OccupancySampler
 from tests.modules.tiny_fields import data
 
 
-def ball(share: float = 0.4) -> RadianceFieldArtifact:
-    """An untrained NGP, of which a ball is occupied."""
+def ball(share: float = 0.4, cascades: int = 1) -> RadianceFieldArtifact:
+    """An untrained NGP, of which a ball is occupied in every cascade."""
     torch.manual_seed(0)
     scene = data().split("train")
-    field = NGPField(levels=3, log2_table_size=12, finest_resolution=32, hidden_width=16, cascades=1)
-    sampler = OccupancySampler(resolution=16, n_steps=64, cascades=1)
+    field = NGPField(levels=3, log2_table_size=12, finest_resolution=32, hidden_width=16, cascades=cascades)
+    sampler = OccupancySampler(resolution=16, n_steps=64, cascades=cascades)
     field.set_aabb(scene.aabb)
     sampler.prepare(scene.aabb)
     with torch.no_grad():
@@ -29,7 +29,7 @@ def ball(share: float = 0.4) -> RadianceFieldArtifact:
             table.normal_(0.0, 2.0)
     axis = torch.linspace(-1.0, 1.0, 16)
     distance = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0)
-    sampler.set_occupied((distance < share).unsqueeze(0))
+    sampler.set_occupied((distance < share).expand(cascades, -1, -1, -1))
     return RadianceFieldArtifact(field=field.eval(), sampler=sampler.eval(), scene=SceneInfo.from_scene(scene))
 
 
@@ -54,6 +54,19 @@ def test_rows_that_no_sample_reads_are_not_in_the_file_and_not_missed(monkeypatc
     assert float(picture.std()) > 0.02
     torch.testing.assert_close(decoded, picture, atol=2e-3, rtol=0)
     torch.testing.assert_close(decoded, decode_artifact(full).render(rays).rgb, atol=2e-3, rtol=0)  # type: ignore
+
+
+def test_files_that_call_covered_cells_occupied_are_still_read() -> None:
+    trained = ball(0.3, cascades=2)
+    covered = trained.sampler.occupied[1, 4:12, 4:12, 4:12]
+    assert bool(covered.any())
+    again = decode_artifact(encode_artifact(trained, uniform_allocation(trained, -36)))
+    assert torch.equal(again.sampler.occupied, trained.sampler.occupied)  # type: ignore[attr-defined]
+    assert {name: int(rows.sum()) for name, rows in again.read_rows().items()} == {
+        name: int(rows.sum()) for name, rows in trained.read_rows().items()
+    }
+    rays = trained.random_rays(300, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again.render(rays).rgb, trained.render(rays).rgb, atol=4e-3, rtol=0)  # type: ignore
 
 
 def test_no_picture_depends_on_the_rows_that_are_left_out() -> None:

@@ -171,11 +171,16 @@ def test_cells_that_a_finer_cascade_covers_are_empty_and_stay_so() -> None:
         lambda: grid.set_aabb(BOX),
         lambda: grid.update(0, about(lambda x: torch.full((len(x),), 9.0))),
         lambda: grid.rebuild(about(lambda x: torch.full((len(x),), 9.0))),
-        lambda: grid.set_occupied(torch.ones_like(covered)),
         lambda: grid.load_state_dict({**grid.state_dict(), "occupied": torch.ones_like(covered)}),
     ):
         change()
         assert torch.equal(grid.occupied, ~covered) and torch.equal(grid.density < 0, covered)
+
+
+def test_an_occupancy_from_a_file_is_taken_as_it_is() -> None:
+    grid, full = OccupancyGrid(resolution=8, cascades=2), torch.ones(2, 8, 8, 8, dtype=torch.bool)
+    grid.set_occupied(full)
+    assert torch.equal(grid.occupied, full)
 
 
 def test_rebuild_finds_what_is_there_and_is_repeatable() -> None:
