@@ -19,12 +19,12 @@ from nerfcomp.fields import Field, NeRFField, NGPField, RadianceField, build_fie
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays
 from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render, render_image
-from nerfcomp.rendering.light import add_light, lit_cells
-from nerfcomp.rendering.visibility import visible_samples
+from nerfcomp.rendering.light import add_light, lit_cells, sample_weights
+from nerfcomp.rendering.visibility import follow_light, visible_samples
 
 OCCUPANCY = "occupancy"
 _BATCHES = 16  # of rays, for sensitivities
-_LIGHTS = 64  # batches of rays that find out which cells show
+_LIGHTS = 32  # batches of rays that find out which cells show
 _LEAST_LIGHT = 1e-3
 _RAYS, _RAYS_OF_DEEP = 8192, 1024  # per batch
 
@@ -153,6 +153,7 @@ class RadianceFieldArtifact(SceneArtifact):
         rays = camera_rays(camera, view, x, y, scene.near, scene.far, scene.ndc)
         return Rays(*(part.to(self.device) for part in rays))
 
+    @torch.no_grad()
     def keep_lit(self, seed: int = 0) -> None:
         """Call cells empty where nothing shows from known poses; see `Artifact.keep_lit`."""
         if not self.sampler.carried or len(self.scene.poses) == 1:
@@ -160,9 +161,10 @@ class RadianceFieldArtifact(SceneArtifact):
         generator = torch.Generator().manual_seed(seed)
         light = torch.zeros_like(self.sampler.occupied, dtype=torch.float32)
         for _ in range(_LIGHTS):
-            seen = self.trace(self.random_rays(_RAYS, generator))
-            assert seen.samples is not None and seen.weights is not None, "of render()"
-            add_light(light, seen.samples.x, seen.weights, self.field.aabb)
+            rays = self.random_rays(_RAYS, generator)
+            marched = self._middles(rays)
+            own = follow_light(marched, rays.viewdirs, self.field.alpha).depths
+            add_light(light, marched.x, sample_weights(own, marched.offsets), self.field.aabb)
         self.sampler.allow(lit_cells(light, _LEAST_LIGHT))
 
     def rehearse(self, batches: int, seed: int = 0) -> None:

@@ -35,10 +35,11 @@ class RateStage(Callback):
 
     For weights with the hook `RateAware`. Their steps follow from what a bit may cost and what pictures feel, and are
     measured anew a few times. First noise stands for rounding, then weights are rounded in the forward pass. Bits pull
-    weights towards zero, in the metric of the optimizer; tables' entries that no ray has read become zero. At last
-    tables stand still at the decoder's values, and the networks behind them are tuned to these. A module offers
-    ``trained``, and takes ``qps`` and ``rounded``; its optimizer is of Adam's family, or `MuonAdam`, whose matrices get
-    the gradient of their bits instead of a pull.
+    weights towards zero, in the metric of the optimizer; tables' entries that no ray has read become zero, and cells
+    that no view shows become empty, when steps are measured last and when tables stand still. At last tables stand
+    still at the decoder's values, and the networks behind them are tuned to these. A module offers ``trained``, and
+    takes ``qps`` and ``rounded``; its optimizer is of Adam's family, or `MuonAdam`, whose matrices get the gradient of
+    their bits instead of a pull.
 
     Args:
         rd_lambda: What one bit per weight may cost in loss; with ``target_bytes`` only where the search begins.
@@ -82,12 +83,12 @@ class RateStage(Callback):
         self.noise, self.ramp, self.freeze, self.allocations, self.table = noise, ramp, freeze, allocations, table
         self.start = start
         self.qps: dict[str, int] = {}
-        self.allocated, self.rest_bytes, self.coded_share = 0, 0.0, 1.0
+        self.allocated, self.rest_bytes, self.frozen = 0, 0.0, False
         self._prices: dict[str, Prices] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        names = ("rd_lambda", "qps", "allocated", "rest_bytes", "coded_share")
+        names = ("rd_lambda", "qps", "allocated", "rest_bytes", "frozen")
         prices = {name: tuple(price) for name, price in self._prices.items()}
         return {name: getattr(self, name) for name in names} | {"prices": prices}
 
@@ -185,15 +186,21 @@ class RateStage(Callback):
     def _allocate(self, pl_module: LightningModule, rated: dict[str, Rated]) -> None:
         """Choose steps from what outputs feel now."""
         trained = cast(Artifact, pl_module.trained)
+        if self.allocated == self.allocations - 1:
+            self._keep_lit(pl_module)
         with trained.evaluating():
-            if self.allocated == self.allocations - 1:
-                trained.keep_lit(seed=self.allocated)
             sensitivity = trained.sensitivity(seed=self.allocated)
         weights = {name: each.weight for name, each in rated.items()}
         steps = {name: step_size(qp) for name, qp in self.qps.items()}
         self.qps = rate_qps(self._per_bit(rated), weights, sensitivity, steps, layers=trained.bounded_layers())
         self.allocated += 1
-        self._prices = {}
+        self._prices, self.rest_bytes = {}, 0.0
+
+    def _keep_lit(self, pl_module: LightningModule) -> None:
+        """Call empty what no view shows, which then takes no bytes."""
+        trained = cast(Artifact, pl_module.trained)
+        with trained.evaluating():
+            trained.keep_lit(seed=self.allocated)
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, rated: dict[str, Rated]) -> None:
         """Measure prices, and steer towards the target."""
@@ -216,6 +223,9 @@ class RateStage(Callback):
         chosen = {name: each for name, each in chosen.items() if each.function.rounding != "decoded"}
         if not chosen:
             return
+        if not self.frozen:
+            self._keep_lit(pl_module)
+        self.frozen = True
         for each in chosen.values():
             if "exp_avg_sq" in each.state:
                 each.weight.masked_fill_(each.state["exp_avg_sq"] == 0, 0.0)  # nothing has ever read it

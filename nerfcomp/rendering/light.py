@@ -10,6 +10,25 @@ from torch.nn.functional import max_pool3d
 
 from nerfcomp.kernels.march.bricks import fill_inner
 from nerfcomp.rendering.emptiness import cell_numbers
+from nerfcomp.rendering.visibility import optical_depth
+
+
+def sample_weights(own: Tensor, offsets: Tensor) -> Tensor:
+    """Weights of samples from their own optical depths.
+
+    Args:
+        own: (M,) float64 optical depth of each sample, ``-log(1 - alpha)``.
+        offsets: (N + 1,) the samples of ray r are ``offsets[r]:offsets[r + 1]``.
+
+    Returns:
+        (M,) float64 in [0, 1].
+
+    >>> half = torch.full((3,), 2.0, dtype=torch.float64).log()
+    >>> [round(weight, 3) for weight in sample_weights(half, torch.tensor([0, 2, 3])).tolist()]
+    [0.5, 0.25, 0.5]
+    """
+    before = optical_depth(own, torch.ones_like(own), offsets)
+    return torch.exp(-before) * -torch.expm1(-own)
 
 
 def add_light(light: Tensor, x: Tensor, weights: Tensor, aabb: Tensor) -> None:

@@ -226,11 +226,11 @@ def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_cells_that_nothing_shows_are_dropped_once_when_steps_are_measured_last(
+def test_cells_that_nothing_shows_are_dropped_when_steps_are_measured_last_and_when_tables_freeze(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dropped: list[int] = []
     monkeypatch.setattr(RadianceFieldArtifact, "keep_lit", lambda self, seed: dropped.append(seed))
     run(tmp_path / "five", RateStage(COST))
-    run(tmp_path / "one", RateStage(COST, allocations=1))
-    assert dropped == [4, 0]
+    run(tmp_path / "one", RateStage(COST, allocations=1, freeze=0.5))
+    assert dropped == [4, 5, 0, 1]
