@@ -1,5 +1,6 @@
 """Training for few bits: the error of pictures and the bits of weights are made small together."""
 
+import copy
 import logging
 import math
 from typing import Any, cast
@@ -36,10 +37,9 @@ class RateStage(Callback):
     For weights with the hook `RateAware`. Their steps follow from what a bit may cost and what pictures feel, and are
     measured anew a few times. First noise stands for rounding, then weights are rounded in the forward pass. Bits pull
     weights towards zero, in the metric of the optimizer; tables' entries that no ray has read become zero, and cells
-    that no view shows become empty, when steps are measured last and when tables stand still. At last tables stand
-    still at the decoder's values, and the networks behind them are tuned to these. A module offers ``trained``, and
-    takes ``qps`` and ``rounded``; its optimizer is of Adam's family, or `MuonAdam`, whose matrices get the gradient of
-    their bits instead of a pull.
+    that no view shows become empty. At last tables stand still at the decoder's values, and the networks behind them
+    are tuned to these. A module offers ``trained``, and takes ``qps`` and ``rounded``; its optimizer is of Adam's
+    family, or `MuonAdam`, whose matrices get the gradient of their bits instead of a pull.
 
     Args:
         rd_lambda: What one bit per weight may cost in loss; with ``target_bytes`` only where the search begins.
@@ -186,21 +186,15 @@ class RateStage(Callback):
     def _allocate(self, pl_module: LightningModule, rated: dict[str, Rated]) -> None:
         """Choose steps from what outputs feel now."""
         trained = cast(Artifact, pl_module.trained)
-        if self.allocated == self.allocations - 1:
-            self._keep_lit(pl_module)
         with trained.evaluating():
             sensitivity = trained.sensitivity(seed=self.allocated)
         weights = {name: each.weight for name, each in rated.items()}
         steps = {name: step_size(qp) for name, qp in self.qps.items()}
         self.qps = rate_qps(self._per_bit(rated), weights, sensitivity, steps, layers=trained.bounded_layers())
         self.allocated += 1
-        self._prices, self.rest_bytes = {}, 0.0
-
-    def _keep_lit(self, pl_module: LightningModule) -> None:
-        """Call empty what no view shows, which then takes no bytes."""
-        trained = cast(Artifact, pl_module.trained)
-        with trained.evaluating():
-            trained.keep_lit(seed=self.allocated)
+        if self.allocated in (1, self.allocations):
+            self.rest_bytes = 0.0
+        self._prices = {}
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, rated: dict[str, Rated]) -> None:
         """Measure prices, and steer towards the target."""
@@ -209,7 +203,7 @@ class RateStage(Callback):
         self._prices = {name: measure_prices(weight, step_size(self.qps[name])) for name, weight in coded.items()}
         size = sum(price.bits for price in self._prices.values()) / 8
         if self.rest_bytes == 0.0:
-            self.rest_bytes = max(self._file_bytes(pl_module) - size, 1.0)
+            self.rest_bytes = max(self._bytes_when_lit(pl_module) - size, 1.0)
         size += self.rest_bytes
         pl_module.log("rate/bytes", size)
         pl_module.log("rate/lambda", self.rd_lambda)
@@ -235,6 +229,23 @@ class RateStage(Callback):
             round_levels(
                 each.weight, step_size(self.qps[name]), each.weight, max(dead_zone, each.function.source.dead_zone)
             )
+
+    def _keep_lit(self, pl_module: LightningModule) -> None:
+        """Call empty what no view shows, which then takes no bytes."""
+        trained = cast(Artifact, pl_module.trained)
+        with trained.evaluating():
+            trained.keep_lit()
+
+    def _bytes_when_lit(self, pl_module: LightningModule) -> int:
+        """Bytes of the file that would be made if what no view shows were empty already."""
+        parts = cast(Artifact, pl_module.trained).modules()
+        others = {name: part for name, part in parts.items() if name != "field"}
+        states = {name: copy.deepcopy(part.state_dict()) for name, part in others.items()}
+        self._keep_lit(pl_module)
+        size = self._file_bytes(pl_module)
+        for name, part in others.items():
+            part.load_state_dict(states[name])
+        return size
 
     def _fitting_dead_zone(self, pl_module: LightningModule, chosen: dict[str, Rated]) -> float:
         """The smallest dead zone whose file fits into the target; where none does, steps become coarser."""

@@ -226,11 +226,19 @@ def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_cells_that_nothing_shows_are_dropped_when_steps_are_measured_last_and_when_tables_freeze(
+def test_cells_that_nothing_shows_are_dropped_when_tables_freeze_and_counted_out_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dropped: list[int] = []
-    monkeypatch.setattr(RadianceFieldArtifact, "keep_lit", lambda self, seed: dropped.append(seed))
-    run(tmp_path / "five", RateStage(COST))
-    run(tmp_path / "one", RateStage(COST, allocations=1, freeze=0.5))
-    assert dropped == [4, 5, 0, 1]
+    occupied: list[int] = []
+    keep = torch.zeros(1, 16, 16, 16, dtype=torch.bool)
+    keep[..., :8] = True
+
+    def keep_half(self: RadianceFieldArtifact) -> None:
+        occupied.append(int(self.sampler.occupied.sum()))
+        self.sampler.allow(keep)
+
+    monkeypatch.setattr(RadianceFieldArtifact, "keep_lit", keep_half)
+    made, _ = run(tmp_path, RateStage(COST, allocations=2))
+    assert len(occupied) == 3 and min(occupied) > keep.sum()  # twice to count the bytes, and in the end
+    assert 0 < int(made.sampler.occupied.sum()) <= keep.sum()
+    assert not bool((made.sampler.occupied & ~keep).any())
