@@ -26,6 +26,7 @@ OCCUPANCY = "occupancy"
 _BATCHES = 16  # of rays, for sensitivities
 _LIGHTS = 32  # batches of rays that find out which cells show
 _LEAST_LIGHT = 1e-3
+_LOOK_AROUND = 0.1  # of a picture, beyond its borders
 _RAYS, _RAYS_OF_DEEP = 8192, 1024  # per batch
 
 
@@ -136,20 +137,21 @@ class RadianceFieldArtifact(SceneArtifact):
         """Render the rays of a whole view."""
         return self.render(batch.rays, batch.background)
 
-    def random_rays(self, count: int, generator: torch.Generator) -> Rays:
+    def random_rays(self, count: int, generator: torch.Generator, margin: float = 0.0) -> Rays:
         """Draw rays through random pixels of the scene's known poses.
 
         Args:
             count: Number of rays.
             generator: Source of randomness.
+            margin: Share of its width and height by which a picture is larger on every side.
 
         Returns:
             ``count`` rays on the field's device.
         """
         scene, camera = self.scene, self.scene.camera
         view = torch.randint(len(scene.poses), (count,), generator=generator)
-        x = torch.rand(count, generator=generator) * (scene.width - 1)
-        y = torch.rand(count, generator=generator) * (scene.height - 1)
+        x, y = (torch.rand(count, generator=generator) * (1 + 2 * margin) - margin for _ in range(2))
+        x, y = x * (scene.width - 1), y * (scene.height - 1)
         rays = camera_rays(camera, view, x, y, scene.near, scene.far, scene.ndc)
         return Rays(*(part.to(self.device) for part in rays))
 
@@ -161,7 +163,7 @@ class RadianceFieldArtifact(SceneArtifact):
         generator = torch.Generator().manual_seed(seed)
         light = torch.zeros_like(self.sampler.occupied, dtype=torch.float32)
         for _ in range(_LIGHTS):
-            rays = self.random_rays(_RAYS, generator)
+            rays = self.random_rays(_RAYS, generator, _LOOK_AROUND)
             marched = self._middles(rays)
             own = follow_light(marched, rays.viewdirs, self.field.alpha).depths
             add_light(light, marched.x, sample_weights(own, marched.offsets), self.field.aabb)

@@ -60,3 +60,17 @@ def test_neighbours_of_lit_cells_show_across_the_border_of_a_cascade() -> None:
     lit = lit_cells(light, 0.1)
     assert int(lit[0].sum()) == 18
     assert bool(lit[1, 6, 4, 4]) and not bool(lit[1, 7].any())
+
+
+def test_views_may_look_a_little_beyond_the_borders_of_known_pictures() -> None:
+    trained = ball()
+    trained = trained.replace(scene=trained.scene._replace(poses=trained.scene.poses[:1]))
+    axis = -torch.tensor(trained.scene.poses[0]).view(3, 4)[:, 2]
+
+    def widest(margin: float) -> float:
+        rays = trained.random_rays(4000, torch.Generator().manual_seed(0), margin)
+        along = rays.directions @ axis
+        across = (rays.directions - along.unsqueeze(1) * axis).norm(dim=1)
+        return float((across / along).max())
+
+    assert widest(0.25) / widest(0.0) == pytest.approx(1.5, abs=0.15)
