@@ -37,7 +37,7 @@ class RateStage(Callback):
     For weights with the hook `RateAware`. Their steps follow from what a bit may cost and what pictures feel, and are
     measured anew a few times. First noise stands for rounding, then weights are rounded in the forward pass. Bits pull
     weights towards zero, in the metric of the optimizer; tables' entries that no ray has read become zero, and cells
-    that no view shows become empty. At last tables stand still at the decoder's values, and the networks behind them
+    that no view shows become empty (``drop_unseen``). At last tables stand still at the decoder's values, and the networks behind them
     are tuned to these. A module offers ``trained``, and takes ``qps`` and ``rounded``; its optimizer is of Adam's
     family, or `MuonAdam`, whose matrices get the gradient of their bits instead of a pull.
 
@@ -52,6 +52,8 @@ class RateStage(Callback):
         table: Part of the names of weights that are tables, which stand still first.
         start: Share of the run before anything happens, for fields that are not trained yet; the other shares are
             those of the rest.
+        drop_unseen: Call cells empty that no view shows, nor its surroundings of a tenth of its size; for pictures from
+            elsewhere keep them.
 
     Raises:
         ValueError: Shares that are not in order, or numbers that are not positive.
@@ -67,6 +69,7 @@ class RateStage(Callback):
         allocations: int = 5,
         table: str = "grid",
         start: float = 0.0,
+        drop_unseen: bool = True,
     ) -> None:
         freeze = (1.0 if target_bytes is None else _FREEZE) if freeze is None else freeze
         if not 0 < rd_lambda < math.inf or (target_bytes is not None and target_bytes < 1) or allocations < 1:
@@ -81,7 +84,7 @@ class RateStage(Callback):
             )
         self.rd_lambda, self.target_bytes = rd_lambda, target_bytes
         self.noise, self.ramp, self.freeze, self.allocations, self.table = noise, ramp, freeze, allocations, table
-        self.start = start
+        self.start, self.drop_unseen = start, drop_unseen
         self.qps: dict[str, int] = {}
         self.allocated, self.rest_bytes, self.frozen = 0, 0.0, False
         self._prices: dict[str, Prices] = {}
@@ -233,8 +236,9 @@ class RateStage(Callback):
     def _keep_lit(self, pl_module: LightningModule) -> None:
         """Call empty what no view shows, which then takes no bytes."""
         trained = cast(Artifact, pl_module.trained)
-        with trained.evaluating():
-            trained.keep_lit()
+        if self.drop_unseen:
+            with trained.evaluating():
+                trained.keep_lit()
 
     def _bytes_when_lit(self, pl_module: LightningModule) -> int:
         """Bytes of the file that would be made if what no view shows were empty already."""

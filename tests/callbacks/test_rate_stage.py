@@ -242,3 +242,5 @@ def test_cells_that_nothing_shows_are_dropped_when_tables_freeze_and_counted_out
     assert len(occupied) == 3 and min(occupied) > keep.sum()  # twice to count the bytes, and in the end
     assert 0 < int(made.sampler.occupied.sum()) <= keep.sum()
     assert not bool((made.sampler.occupied & ~keep).any())
+    run(tmp_path / "all", RateStage(COST, allocations=2, drop_unseen=False))
+    assert len(occupied) == 3
