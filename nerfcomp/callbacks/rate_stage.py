@@ -36,10 +36,10 @@ class RateStage(Callback):
 
     For weights with the hook `RateAware`. Their steps follow from what a bit may cost and what pictures feel, and are
     measured anew a few times. First noise stands for rounding, then weights are rounded in the forward pass. Bits pull
-    weights towards zero, in the metric of the optimizer; tables' entries that no ray has read become zero, and cells
-    that no view shows become empty (``drop_unseen``). At last tables stand still at the decoder's values, and the networks behind them
-    are tuned to these. A module offers ``trained``, and takes ``qps`` and ``rounded``; its optimizer is of Adam's
-    family, or `MuonAdam`, whose matrices get the gradient of their bits instead of a pull.
+    weights towards zero, in the metric of the optimizer; tables' entries that no ray has read become zero. At last
+    tables stand still at the decoder's values, and the networks behind them are tuned to these. A module offers
+    ``trained``, and takes ``qps`` and ``rounded``; its optimizer is of Adam's family, or `MuonAdam`, whose matrices get
+    the gradient of their bits instead of a pull.
 
     Args:
         rd_lambda: What one bit per weight may cost in loss; with ``target_bytes`` only where the search begins.
