@@ -94,6 +94,9 @@ class Artifact(ABC):
             seed: Of the choice of rays.
         """
 
+    def keep_empty(self) -> None:
+        """Call for ever empty what is empty now, where a file says what is."""
+
     def rehearse(self, batches: int, seed: int = 0) -> None:
         """Compute what the model is for, without gradients, so that what is inside can be watched.
 

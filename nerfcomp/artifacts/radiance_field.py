@@ -169,6 +169,11 @@ class RadianceFieldArtifact(SceneArtifact):
             add_light(light, marched.x, sample_weights(own, marched.offsets), self.field.aabb)
         self.sampler.allow(lit_cells(light, _LEAST_LIGHT))
 
+    def keep_empty(self) -> None:
+        """Let what is empty stay so; see `Artifact.keep_empty`."""
+        if self.sampler.carried:
+            self.sampler.allow(self.sampler.occupied)
+
     def rehearse(self, batches: int, seed: int = 0) -> None:
         """Render random rays of known poses; see `Artifact.rehearse`."""
         generator = torch.Generator().manual_seed(seed)

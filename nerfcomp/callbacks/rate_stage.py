@@ -220,13 +220,13 @@ class RateStage(Callback):
         chosen = {name: each for name, each in chosen.items() if each.function.rounding != "decoded"}
         if not chosen:
             return
-        if not self.frozen:
+        late, self.frozen = self.frozen, True
+        if not late:
             self._keep_lit(pl_module)
-        self.frozen = True
         for each in chosen.values():
             if "exp_avg_sq" in each.state:
                 each.weight.masked_fill_(each.state["exp_avg_sq"] == 0, 0.0)  # nothing has ever read it
-        dead_zone = self._fitting_dead_zone(pl_module, chosen)
+        dead_zone = self._fitting_dead_zone(pl_module, chosen, 1.0 if late else _MARGIN)
         for name, each in chosen.items():
             each.function.set("decoded", step_size(self.qps[name]))
             round_levels(
@@ -239,6 +239,7 @@ class RateStage(Callback):
         if self.drop_unseen:
             with trained.evaluating():
                 trained.keep_lit()
+        trained.keep_empty()  # a file that fits must not grow
 
     def _bytes_when_lit(self, pl_module: LightningModule) -> int:
         """Bytes of the file that would be made if what no view shows were empty already."""
@@ -251,8 +252,8 @@ class RateStage(Callback):
             part.load_state_dict(states[name])
         return size
 
-    def _fitting_dead_zone(self, pl_module: LightningModule, chosen: dict[str, Rated]) -> float:
-        """The smallest dead zone whose file fits into the target; where none does, steps become coarser."""
+    def _fitting_dead_zone(self, pl_module: LightningModule, chosen: dict[str, Rated], share: float) -> float:
+        """The smallest dead zone whose file fits into a share of the target; where none does, steps become coarser."""
         if self.target_bytes is None:
             return 0.5
         values = {name: each.weight.detach().clone() for name, each in chosen.items()}
@@ -260,7 +261,7 @@ class RateStage(Callback):
         def fits(dead_zone: float) -> bool:
             for name, each in chosen.items():
                 round_levels(values[name], step_size(self.qps[name]), each.weight.data, dead_zone)
-            return self._file_bytes(pl_module) <= _MARGIN * cast(int, self.target_bytes)
+            return self._file_bytes(pl_module) <= share * cast(int, self.target_bytes)
 
         low, high, coarser = 0.5, _WIDEST, 0
         while not fits(high) and coarser < _MOST_COARSER:

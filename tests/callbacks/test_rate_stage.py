@@ -244,3 +244,23 @@ def test_cells_that_nothing_shows_are_dropped_when_tables_freeze_and_counted_out
     assert not bool((made.sampler.occupied & ~keep).any())
     run(tmp_path / "all", RateStage(COST, allocations=2, drop_unseen=False))
     assert len(occupied) == 3
+
+
+@pytest.mark.slow
+def test_a_file_that_fits_does_not_grow_by_cells_that_become_occupied_later(
+    tmp_path: Path, finished: tuple[RadianceFieldModule, Watch]
+) -> None:
+    class Fog(Callback):
+        """After tables stand still, no cell is known to be empty any more."""
+
+        def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+            density = pl_module.sampler.grid.density
+            if trainer.global_step == round(0.9 * STEPS):
+                density[density >= 0] = torch.inf
+
+    target = round(0.8 * file_size(finished[0]))
+    made = module()
+    stage = RateStage(COST, target_bytes=target, allocations=2, drop_unseen=False)
+    quiet_fit(made, data(), tmp_path, STEPS, callbacks=[stage, Fog()])
+    assert file_size(made) <= target
+    assert all(float(matrix.abs().max()) > 0.1 for matrix in made.field.density_mlp.matrices)  # type: ignore
