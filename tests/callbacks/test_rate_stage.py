@@ -251,16 +251,22 @@ def test_a_file_that_fits_does_not_grow_by_cells_that_become_occupied_later(
     tmp_path: Path, finished: tuple[RadianceFieldModule, Watch]
 ) -> None:
     class Fog(Callback):
-        """After tables stand still, no cell is known to be empty any more."""
+        """A half is empty when tables stand still, and not known to be empty any more afterwards."""
 
         def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-            density = pl_module.sampler.grid.density
-            if trainer.global_step == round(0.9 * STEPS):
-                density[density >= 0] = torch.inf
+            grid = pl_module.sampler.grid
+            if trainer.global_step == 28:
+                grid.density[0, :8] = 0.0
+                grid.occupied[0, :8] = False
+            if trainer.global_step == 30:  # the grid is updated in step 32
+                self.occupied = grid.occupied.clone()
+                grid.density[grid.density >= 0] = torch.inf
 
     target = round(0.8 * file_size(finished[0]))
     made = module()
-    stage = RateStage(COST, target_bytes=target, allocations=2, drop_unseen=False)
-    quiet_fit(made, data(), tmp_path, STEPS, callbacks=[stage, Fog()])
+    stage = RateStage(COST, target_bytes=target, allocations=2, freeze=0.6, drop_unseen=False)
+    fog = Fog()
+    quiet_fit(made, data(), tmp_path, STEPS, callbacks=[stage, fog])
     assert file_size(made) <= target
+    assert bool(fog.occupied.any()) and not bool((made.sampler.occupied & ~fog.occupied).any())
     assert all(float(matrix.abs().max()) > 0.1 for matrix in made.field.density_mlp.matrices)  # type: ignore
