@@ -105,7 +105,8 @@ def test_a_background_needs_surroundings(tmp_path: Path) -> None:
         main(command)
     main([*command, "--reader.surroundings", "2"])
     trained = of_kind(read_artifact(tmp_path / "ours.ckpt"), SurfaceArtifact, "This shows")
-    assert trained.field.cascades == 3 and trained.sampler.occupied[1:].all()
+    assert trained.field.cascades == 3
+    assert trained.sampler.occupied[1:].float().mean() == 7 / 8  # the rest is what finer cascades cover
     assert 0.4 < float(trained.sampler.occupied[0].float().mean()) < 0.95  # the corners around the sphere, and surfaces
     far = float(trained.scene.far)
     ray = Rays(*(torch.tensor([v]) for v in ([1.2, 1.2, -3], [0, 0, 1.0], [0.0], [far], [0, 0, 1.0])))
