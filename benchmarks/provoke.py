@@ -213,19 +213,30 @@ def rows_of(cases: list[Case], found: dict[str, float]) -> list[Row]:
     ]
 
 
-def main(args: list[str] | None = None) -> list[Row]:
-    """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def scene_parser(description: str | None) -> argparse.ArgumentParser:
+    """Options of every benchmark of these scenes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", nargs="*", default=list(SCENES), choices=list(SCENES))
-    parser.add_argument("--configs", nargs="*", default=list(CONFIGS), choices=list(CONFIGS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=400, help="of each stage")
     parser.add_argument("--size", type=int, default=64, help="rows and columns of every view")
-    parser.add_argument("--share", type=int, default=1, help="parts of a configuration's batch; a step takes one")
-    options = parser.parse_args(args)
+    return parser
+
+
+def say_little() -> None:
+    """Messages of the benchmark alone."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+
+
+def main(args: list[str] | None = None) -> list[Row]:
+    """Parse the command line and run."""
+    parser = scene_parser(__doc__)
+    parser.add_argument("--configs", nargs="*", default=list(CONFIGS), choices=list(CONFIGS))
+    parser.add_argument("--share", type=int, default=1, help="parts of a configuration's batch; a step takes one")
+    options = parser.parse_args(args)
+    say_little()
     cases = list(cases_of(options))
     rows = rows_of(cases, measure_all(cases, FOLDER / "provoke_runs.json"))
     settings = {key: getattr(options, key) for key in ("steps", "size", "seeds", "share")}

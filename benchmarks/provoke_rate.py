@@ -8,12 +8,10 @@ The stage may not lose what the field had: ``lost`` is what the worst seed loses
 ``runs/benchmarks/provoke_rate_runs.json``.
 """
 
-import argparse
 import json
 import logging
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +23,7 @@ from nerfcomp.process import prepare_process
 
 prepare_process()  # before torch is loaded
 from benchmarks.common import FOLDER, report
-from benchmarks.provoke import SCENES, Case, arguments_of, psnr_of, trained_by
+from benchmarks.provoke import Case, arguments_of, psnr_of, say_little, scene_parser, trained_by
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.checkpoint import write_checkpoint
 from nerfcomp.artifacts.kinds import of_scene
@@ -110,16 +108,10 @@ def row_of(runs: list[Run]) -> Row:
 
 def main(args: list[str] | None = None) -> list[Row]:
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", nargs="*", default=list(SCENES), choices=list(SCENES))
-    parser.add_argument("--costs", nargs="*", type=float, default=[1e-3])
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=400, help="of the field, and of the stage")
-    parser.add_argument("--size", type=int, default=64, help="rows and columns of every view")
+    parser = scene_parser(__doc__)
+    parser.add_argument("--costs", nargs="*", type=float, default=[1e-3], help="what a bit per weight may cost")
     options = parser.parse_args(args)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
+    say_little()
     cases = [
         Case(scene, _FIELDS.get(scene, "ngp/lego"), seed, options.steps, options.size)
         for seed in options.seeds

@@ -87,12 +87,8 @@ class Artifact(ABC):
             Sensitivities by parameter name (see `nerfcomp.compression.measure_sensitivity`).
         """
 
-    def keep_lit(self, seed: int = 0) -> None:
-        """Call empty what no known view shows, for ever, where a file says what is empty.
-
-        Args:
-            seed: Of the choice of rays.
-        """
+    def keep_lit(self) -> None:
+        """Call empty what no known view shows, for ever, where a file says what is empty."""
 
     def keep_empty(self) -> None:
         """Call for ever empty what is empty now, where a file says what is."""

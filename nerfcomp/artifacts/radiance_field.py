@@ -18,14 +18,16 @@ from nerfcomp.descriptions import Description
 from nerfcomp.fields import Field, NeRFField, NGPField, RadianceField, build_field
 from nerfcomp.geometry.cameras import Camera
 from nerfcomp.geometry.rays import RayBatch, Rays, camera_rays, image_rays
+from nerfcomp.kernels.march.bricks import fill_inner
 from nerfcomp.rendering import Rendered, Sampler, Samples, build_sampler, describe_sampler, render, render_image
-from nerfcomp.rendering.light import add_light, lit_cells, sample_weights
+from nerfcomp.rendering.emptiness import cell_numbers, dilated
+from nerfcomp.rendering.surface_samples import weighty_samples
 from nerfcomp.rendering.visibility import follow_light, visible_samples
 
 OCCUPANCY = "occupancy"
 _BATCHES = 16  # of rays, for sensitivities
 _LIGHTS = 32  # batches of rays that find out which cells show
-_LEAST_LIGHT = 1e-3
+_LEAST_WEIGHT = 1e-3  # of a sample in its pixel
 _LOOK_AROUND = 0.1  # of a picture, beyond its borders
 _RAYS, _RAYS_OF_DEEP = 8192, 1024  # per batch
 
@@ -156,18 +158,20 @@ class RadianceFieldArtifact(SceneArtifact):
         return Rays(*(part.to(self.device) for part in rays))
 
     @torch.no_grad()
-    def keep_lit(self, seed: int = 0) -> None:
-        """Call cells empty where nothing shows from known poses; see `Artifact.keep_lit`."""
+    def keep_lit(self) -> None:
+        """Call cells empty where nothing shows from known poses, nor beside it; see `Artifact.keep_lit`."""
         if not self.sampler.carried or len(self.scene.poses) == 1:
             return
-        generator = torch.Generator().manual_seed(seed)
-        light = torch.zeros_like(self.sampler.occupied, dtype=torch.float32)
+        generator = torch.Generator().manual_seed(0)
+        lit = torch.zeros_like(self.sampler.occupied)
         for _ in range(_LIGHTS):
             rays = self.random_rays(_RAYS, generator, _LOOK_AROUND)
             marched = self._middles(rays)
-            own = follow_light(marched, rays.viewdirs, self.field.alpha).depths
-            add_light(light, marched.x, sample_weights(own, marched.offsets), self.field.aabb)
-        self.sampler.allow(lit_cells(light, _LEAST_LIGHT))
+            alpha = -torch.expm1(-follow_light(marched, rays.viewdirs, self.field.alpha).depths).float()
+            shown = weighty_samples(marched, alpha, _LEAST_WEIGHT)
+            cells = cell_numbers(shown.x, len(lit), lit.shape[1], self.field.aabb)
+            lit.view(-1)[cells[cells >= 0]] = True
+        self.sampler.allow(dilated(fill_inner(lit)))
 
     def keep_empty(self) -> None:
         """Let what is empty stay so; see `Artifact.keep_empty`."""

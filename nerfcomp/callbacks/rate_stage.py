@@ -13,6 +13,7 @@ from nerfcomp.artifacts.artifact import Artifact
 from nerfcomp.artifacts.coded_tensors import SideQP, coded_tensors, side_qps
 from nerfcomp.artifacts.nfc import BitAllocation, encode_artifact
 from nerfcomp.codec import step_size, to_bytes
+from nerfcomp.compression import rated_weights
 from nerfcomp.errors import SettingsError
 from nerfcomp.kernels.rate import round_levels
 from nerfcomp.rate_control.prices import Prices, measure_prices
@@ -86,12 +87,12 @@ class RateStage(Callback):
         self.noise, self.ramp, self.freeze, self.allocations, self.table = noise, ramp, freeze, allocations, table
         self.start, self.drop_unseen = start, drop_unseen
         self.qps: dict[str, int] = {}
-        self.allocated, self.rest_bytes, self.frozen = 0, 0.0, False
+        self.allocated, self.rest_bytes = 0, 0.0
         self._prices: dict[str, Prices] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        names = ("rd_lambda", "qps", "allocated", "rest_bytes", "frozen")
+        names = ("rd_lambda", "qps", "allocated", "rest_bytes")
         prices = {name: tuple(price) for name, price in self._prices.items()}
         return {name: getattr(self, name) for name in names} | {"prices": prices}
 
@@ -220,7 +221,8 @@ class RateStage(Callback):
         chosen = {name: each for name, each in chosen.items() if each.function.rounding != "decoded"}
         if not chosen:
             return
-        late, self.frozen = self.frozen, True
+        every = rated_weights(cast(Artifact, pl_module.trained).field).values()
+        late = any(function.rounding == "decoded" for function in every)
         if not late:
             self._keep_lit(pl_module)
         for each in chosen.values():

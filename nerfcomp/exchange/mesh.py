@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import max_pool3d
 
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.errors import NerfcompError
@@ -16,7 +15,7 @@ from nerfcomp.geometry.cameras import project
 from nerfcomp.geometry.meshes import Mesh, kept_faces, largest_component, moved, vertex_normals
 from nerfcomp.lazy import import_extra
 from nerfcomp.readers.scene import Scene
-from nerfcomp.rendering.emptiness import occupied_at
+from nerfcomp.rendering.emptiness import dilated, occupied_at
 from nerfcomp.rendering.level_set import LevelSet, extract_mesh
 
 SUFFIXES = (".glb", ".ply", ".obj")
@@ -149,7 +148,7 @@ def load_trimesh() -> Any:
 
 def _allowed(trained: RadianceFieldArtifact) -> Callable[[Tensor], Tensor]:
     """Where the occupancy, or a cell beside it, says that there can be something."""
-    wide = max_pool3d(trained.sampler.occupied.float(), 3, 1, 1) > 0
+    wide = dilated(trained.sampler.occupied)
     box = trained.field.aabb
     return lambda x: occupied_at(x, wide, box, False)
 

@@ -66,6 +66,17 @@ def occupied_at(x: Tensor, occupied: Tensor, aabb: Tensor, outside: bool) -> Ten
     return torch.where(numbers < 0, outside, occupied.reshape(-1)[numbers])
 
 
+def dilated(cells: Tensor) -> Tensor:
+    """Set the 26 neighbours of (C, R, R, R) set cells, too.
+
+    >>> cells = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
+    >>> cells[0, 0, 0, 0] = True
+    >>> int(dilated(cells).sum())
+    8
+    """
+    return max_pool3d(cells.float().unsqueeze(1), 3, stride=1, padding=1).squeeze(1) > 0
+
+
 @torch.no_grad()
 def find_occupied(grid: OccupancyGrid, opacities: Sequence[OpacityFunction]) -> list[Tensor]:
     """Evaluate networks everywhere. A cell is empty where one has no opacity at all, neither in the cell nor beside it.
@@ -85,14 +96,14 @@ def find_occupied(grid: OccupancyGrid, opacities: Sequence[OpacityFunction]) -> 
     shape = (grid.cascades, edge // 2, edge // 2, edge // 2)
     blocks = torch.arange(grid.cascades * (edge // 2) ** 3, device=device)
     coarse = [_evaluate(grid, opacity_fn, blocks, _BLOCK_PLACES, edge // 2) for opacity_fn in opacities]
-    near = _dilate(torch.stack(coarse).any(0).view(shape))
+    near = dilated(torch.stack(coarse).any(0).view(shape))
     for axis in (1, 2, 3):
         near = near.repeat_interleave(2, axis)
     cells = near.flatten().nonzero().squeeze(1)
     found = torch.zeros(len(opacities), grid.occupied.numel(), dtype=torch.bool, device=device)
     for row, opacity_fn in zip(found, opacities):
         row[cells] = _evaluate(grid, opacity_fn, cells, _CELL_PLACES, edge)
-    return [_dilate(row.view(grid.occupied.shape)) for row in found]
+    return [dilated(row.view(grid.occupied.shape)) for row in found]
 
 
 def _evaluate(
@@ -110,8 +121,3 @@ def _evaluate(
             points = grid.cell_points(cells[some], torch.tensor(place, device=cells.device), resolution)
             found[some] = opacity_fn(points, points.new_full((len(points),), grid.diagonal)) > 0
     return found
-
-
-def _dilate(cells: Tensor) -> Tensor:
-    """Set the 26 neighbours of (C, R, R, R) set cells, too."""
-    return max_pool3d(cells.float().unsqueeze(1), 3, stride=1, padding=1).squeeze(1) > 0

@@ -7,7 +7,8 @@ from torch import Tensor
 from nerfcomp.artifacts.nfc import encode_artifact, uniform_allocation
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.fields.base import Shade
-from nerfcomp.rendering.light import add_light, lit_cells
+from nerfcomp.kernels.march.bricks import fill_inner
+from nerfcomp.rendering.emptiness import dilated
 from tests.artifacts.test_nfc import ball
 
 
@@ -46,18 +47,17 @@ def test_one_known_pose_says_nothing_of_the_other_side(solid: RadianceFieldArtif
     assert torch.equal(solid.sampler.occupied, before)
 
 
-def test_light_of_a_cell_is_the_largest_weight_in_the_cascade_that_is_looked_up() -> None:
-    light, box = torch.zeros(2, 8, 8, 8), torch.tensor([[-2.0] * 3, [2.0] * 3])
-    x = torch.tensor([[0.1, 0.1, 0.1], [1.6, 0.1, 0.1], [1.6, 0.1, 0.1], [9.0, 0.0, 0.0]])
-    add_light(light, x, torch.tensor([0.25, 0.5, 0.125, 1.0]), box)
-    assert light.nonzero().tolist() == [[0, 4, 4, 4], [1, 7, 4, 4]]
-    assert light[0, 4, 4, 4] == 0.25 and light[1, 7, 4, 4] == 0.5
+@pytest.mark.parametrize(("alpha", "shows"), [(5e-4, False), (0.2, True)])
+def test_what_weighs_next_to_nothing_does_not_show(alpha: float, shows: bool, solid: RadianceFieldArtifact) -> None:
+    solid.field.alpha = lambda x, d, dt: torch.full((len(x),), alpha)  # type: ignore[method-assign]
+    solid.keep_lit()
+    assert bool(solid.sampler.occupied.any()) == shows
 
 
 def test_neighbours_of_lit_cells_show_across_the_border_of_a_cascade() -> None:
-    light = torch.zeros(2, 8, 8, 8)
-    light[0, 7, 4, 4] = 0.5  # at the border of the inner cube, which is cells 2 to 5 of the outer one
-    lit = lit_cells(light, 0.1)
+    lit = torch.zeros(2, 8, 8, 8, dtype=torch.bool)
+    lit[0, 7, 4, 4] = True  # at the border of the inner cube, which is cells 2 to 5 of the outer one
+    lit = dilated(fill_inner(lit))
     assert int(lit[0].sum()) == 18
     assert bool(lit[1, 6, 4, 4]) and not bool(lit[1, 7].any())
 

@@ -1,4 +1,4 @@
-"""The benchmark of training provoking scenes for size: its rows, which runs it keeps, and one small run."""
+"""The benchmark of training provoking scenes for size: its rows, which runs it keeps, and what it hands on."""
 
 import csv
 from collections.abc import Iterator, Sequence
