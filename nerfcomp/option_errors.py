@@ -31,14 +31,15 @@ def refused(program: str, message: str, options: Sequence[str]) -> str:
     if match := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
         word = match[1].partition("=")[0]
         return _joined(f"there is no option {word}.", _nearest(word, options), more)
-    if match := _OPTION.search(message):
+    found, match = _FOUND.search(message), _OPTION.search(message)
+    if match and not (found and _KEY.findall(message[: found.start()])[-1:] == [match[1]]):  # known to another class
         owners = _CLASS.findall(message[: match.start()])
         known = _arguments(owners[-1]) if owners else []
         owner = f" of {owners[-1].rpartition('.')[2]}" if owners else ""
         return _joined(f"there is no argument {match[1]!r}{owner}.", _nearest(match[1], known), more)
-    if match := _FOUND.search(message):
-        keys = ".".join(_KEY.findall(message[: match.start()]))
-        return _joined(f"{keys} is {match[2]!r}. {_in_words(match[1])}.", "", more)
+    if found:
+        keys = ".".join(_KEY.findall(message[: found.start()]))
+        return _joined(f"{keys} is {found[2]!r}. {_in_words(found[1])}.", "", more)
     if match := _NO_CLASS.search(message):
         keys = ".".join(_KEY.findall(message[: match.start()]))
         return _joined(f"{keys}: there is no class {match[1]!r} that fits here.", "", more)

@@ -119,6 +119,21 @@ def test_what_is_misspelt_is_refused_in_three_lines(
 
 
 @pytest.mark.slow
+def test_a_wrong_value_of_a_callback_is_named_as_one(
+    repository: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = ["fit", "--config", str(repository / "configs" / "rate" / "lego.yaml")]
+    for option, sentence in (
+        ("rd_lambda=much", "trainer.callbacks.rd_lambda is 'much'. Expected float."),
+        ("drop_unsen=false", "there is no argument 'drop_unsen' of RateStage.\nDid you mean drop_unseen?"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            train.main([*stage, f"--trainer.callbacks.{option}"])
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_lightning_advertises_nothing_at_the_start(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     small = ["image_size=16", "n_train=4", "n_val=1", "n_test=1", "supersampling=1"]
     args = ["fit", "--trainer.max_steps=1", f"--trainer.logger.save_dir={tmp_path}", "--trainer.callbacks=[]"]
