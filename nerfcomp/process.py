@@ -1,5 +1,9 @@
-"""What a program tells OpenMP, the C library and loggers as it starts; importing nerfcomp tells them nothing."""
+"""What a program tells OpenMP, the C library and loggers as it starts; importing nerfcomp tells them nothing.
 
+And how a process ends that worked together with others, or for another.
+"""
+
+import atexit
 import ctypes
 import logging
 import multiprocessing
@@ -9,6 +13,7 @@ import threading
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_KEPT = 2**25  # the most glibc allows
+_ends_at_once = threading.Event()
 
 
 def prepare_process() -> None:
@@ -18,6 +23,7 @@ def prepare_process() -> None:
     process on the machine. OpenMP reads this once, when torch loads it. The allocator keeps large blocks. jsonargparse
     keeps to itself what it has to say to authors of programs.
     """
+    atexit.register(_end)  # the first to be registered is called last
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     keep_large_blocks()
@@ -49,6 +55,25 @@ def show_messages(handler: logging.Handler | None = None) -> None:
     logging.basicConfig(format="%(message)s", handlers=[handler or logging.StreamHandler()])
     for name in ("nerfcomp", "compress"):
         logging.getLogger(name).setLevel(logging.INFO)
+
+
+def end_without_finalization() -> None:
+    """Let a prepared process end with status 0 behind all exit functions, without Python's finalization.
+
+    For the last line of a process that exchanged tensors with others. Threads of gloo may be late to drop those of the
+    last exchange, and must ask Python for it; one that asks during the finalization is ended inside C++, and the
+    process aborts with all its work done (pytorch issue 190489).
+    """
+    _ends_at_once.set()
+
+
+def _end() -> None:
+    """The last of the exit functions, but for one that was registered before: that of loggers."""
+    if _ends_at_once.is_set():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def end_with_parent() -> None:

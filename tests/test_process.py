@@ -54,6 +54,36 @@ time.sleep(60)
 """
 
 
+ENDING = """
+import atexit, sys
+from nerfcomp.process import end_without_finalization, prepare_process
+prepare_process()
+class Last:
+    def __del__(self):
+        sys.stdout.write("finalized ")
+last = Last()
+atexit.register(sys.stdout.write, "exit function ")
+%s
+sys.stdout.write("work ")
+"""
+
+MEMBER = """
+import os, sys
+from nerfcomp.process import end_without_finalization, prepare_process
+prepare_process()
+import torch
+import torch.distributed as dist
+rank, cores = int(sys.argv[2]), sorted(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {cores[rank % len(cores)]})
+dist.init_process_group("gloo", "file://" + sys.argv[1], rank=rank, world_size=2)
+print(rank)
+sys.setswitchinterval(100)  # threads have to ask for their turn, as where many processes share a core
+for _ in range(60):
+    dist.all_reduce(torch.ones(1000))
+end_without_finalization()
+"""
+
+
 def work_for_a_parent(connection: Any) -> None:
     """Say which process this is, then go on working."""
     end_with_parent()
@@ -122,3 +152,23 @@ def test_children_of_a_killed_program_end() -> None:
             time.sleep(0.1)
     os.kill(int(child.parent.name), signal.SIGKILL)
     pytest.fail("the child works on")
+
+
+@pytest.mark.parametrize(("statement", "end"), [("", " finalized"), ("end_without_finalization()", "")])
+def test_a_process_ends_behind_its_exit_functions_and_may_skip_the_rest(statement: str, end: str) -> None:
+    assert python(ENDING % statement) == "work exit function" + end
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="puts threads on one core")
+@pytest.mark.parametrize("attempt", range(3))
+def test_processes_that_exchanged_tensors_end_well(attempt: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MEMBER, str(tmp_path / "meet")]
+    environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    members = [
+        subprocess.Popen([*command, str(rank)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    said = [member.communicate(timeout=120) for member in members]
+    assert [member.returncode for member in members] == [0, 0], said
+    assert [out.decode().strip() for out, _ in said] == ["0", "1"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nerfcomp.commands.ending import sentences
-from nerfcomp.process import prepare_process, show_messages
+from nerfcomp.process import end_without_finalization, prepare_process, show_messages
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -104,10 +104,14 @@ def run_program(args: Sequence[str]) -> None:
     load_classes()  # numpy asks how small numbers can be when it is loaded
     import torch
 
+    from nerfcomp.modules.processes import several_processes
+
     show_messages()
     torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
     with sentences():
         run_cli(args)
+    if several_processes():
+        end_without_finalization()
 
 
 if __name__ == "__main__":
