@@ -10,10 +10,20 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _LARGEST_KEPT = 2**25  # the most glibc allows
-_ends_at_once = threading.Event()
+
+
+class _Ending:
+    """How this process ends: with a status and no more, or as Python does."""
+
+    status: int | None = None
+
+
+_ending = _Ending()
 
 
 def prepare_process() -> None:
@@ -57,23 +67,36 @@ def show_messages(handler: logging.Handler | None = None) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
-def end_without_finalization() -> None:
-    """Let a prepared process end with status 0 behind all exit functions, without Python's finalization.
+@contextmanager
+def ends_without_finalization(exchanges: Callable[[], bool]) -> Iterator[None]:
+    """Let a prepared process that exchanged tensors with others end behind all exit functions, with its own status.
 
-    For the last line of a process that exchanged tensors with others. Threads of gloo may be late to drop those of the
-    last exchange, and must ask Python for it; one that asks during the finalization is ended inside C++, and the
-    process aborts with all its work done (pytorch issue 190489).
+    Python's finalization is left out. Threads of gloo may be late to drop tensors of the last exchange, and must ask
+    Python for it; one that asks during the finalization is ended inside C++, and the process aborts with all its work
+    done (pytorch issue 190489).
+
+    Args:
+        exchanges: Asked behind the work: whether there are others. Where there are none, Python ends as always.
     """
-    _ends_at_once.set()
+    status = 1
+    try:
+        yield
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise
+    finally:
+        if exchanges():
+            _ending.status = status
 
 
 def _end() -> None:
     """The last of the exit functions, but for one that was registered before: that of loggers."""
-    if _ends_at_once.is_set():
+    if _ending.status is not None:
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(_ending.status)
 
 
 def end_with_parent() -> None:

@@ -56,20 +56,21 @@ time.sleep(60)
 
 ENDING = """
 import atexit, sys
-from nerfcomp.process import end_without_finalization, prepare_process
+from nerfcomp.process import ends_without_finalization, prepare_process
 prepare_process()
 class Last:
     def __del__(self):
         sys.stdout.write("finalized ")
 last = Last()
 atexit.register(sys.stdout.write, "exit function ")
-%s
-sys.stdout.write("work ")
+with ends_without_finalization(lambda: %s):
+    sys.stdout.write("work ")
+    %s
 """
 
 MEMBER = """
 import os, sys
-from nerfcomp.process import end_without_finalization, prepare_process
+from nerfcomp.process import ends_without_finalization, prepare_process
 prepare_process()
 import torch
 import torch.distributed as dist
@@ -78,9 +79,9 @@ os.sched_setaffinity(0, {cores[rank % len(cores)]})
 dist.init_process_group("gloo", "file://" + sys.argv[1], rank=rank, world_size=2)
 print(rank)
 sys.setswitchinterval(100)  # threads have to ask for their turn, as where many processes share a core
-for _ in range(60):
-    dist.all_reduce(torch.ones(1000))
-end_without_finalization()
+with ends_without_finalization(dist.is_initialized):
+    for _ in range(60):
+        dist.all_reduce(torch.ones(1000))
 """
 
 
@@ -91,11 +92,17 @@ def work_for_a_parent(connection: Any) -> None:
     time.sleep(60)
 
 
+def run_python(code: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a fresh process."""
+    environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+
 def python(code: str) -> str:
     """What a fresh process says to a program."""
-    environment = {"PYTHONPATH": ":".join(filter(None, sys.path))}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    ended = run_python(code)
+    ended.check_returncode()
+    return ended.stdout.strip()
 
 
 def told(statement: str) -> str:
@@ -154,9 +161,23 @@ def test_children_of_a_killed_program_end() -> None:
     pytest.fail("the child works on")
 
 
-@pytest.mark.parametrize(("statement", "end"), [("", " finalized"), ("end_without_finalization()", "")])
-def test_a_process_ends_behind_its_exit_functions_and_may_skip_the_rest(statement: str, end: str) -> None:
-    assert python(ENDING % statement) == "work exit function" + end
+@pytest.mark.parametrize(
+    ("last_word", "status", "on_screen"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit(143)", 143, ""),
+        ("sys.exit('Error: no')", 1, "Error: no"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero"),
+    ],
+)
+@pytest.mark.parametrize(("exchanges", "end"), [(False, " finalized "), (True, " ")])
+def test_a_process_ends_behind_its_exit_functions(
+    exchanges: bool, end: str, last_word: str, status: int, on_screen: str
+) -> None:
+    ended = run_python(ENDING % (exchanges, last_word))
+    assert (ended.returncode, ended.stdout) == (status, "work exit function" + end)
+    assert ended.stderr.strip().endswith(on_screen) and bool(ended.stderr) == bool(on_screen)
 
 
 @pytest.mark.slow

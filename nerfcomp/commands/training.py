@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nerfcomp.commands.ending import sentences
-from nerfcomp.process import end_without_finalization, prepare_process, show_messages
+from nerfcomp.process import ends_without_finalization, prepare_process, show_messages
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -108,10 +108,8 @@ def run_program(args: Sequence[str]) -> None:
 
     show_messages()
     torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
-    with sentences():
+    with ends_without_finalization(several_processes), sentences():
         run_cli(args)
-    if several_processes():
-        end_without_finalization()
 
 
 if __name__ == "__main__":
