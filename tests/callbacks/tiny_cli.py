@@ -9,10 +9,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nerfcomp.process import ends_without_finalization, prepare_process
+
+prepare_process()  # before torch is loaded
+
 import nerfcomp
 from nerfcomp import callbacks  # noqa: F401  short names
 from nerfcomp.callbacks import RunCLI, RunFolder
 from nerfcomp.datamodules import RayDataModule
+from nerfcomp.modules.processes import several_processes
 from tests.tiny import TinyModule, TinyReader, UnreadableReader  # noqa: F401  short names
 
 CONFIG = """
@@ -72,4 +77,5 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    main()
+    with ends_without_finalization(several_processes):
+        main()
