@@ -93,6 +93,12 @@ class Artifact(ABC):
     def keep_empty(self) -> None:
         """Call for ever empty what is empty now, where a file says what is."""
 
+    def without_unseen(self) -> Self:
+        """A copy in which empty is what no known view shows; raises `ValueError` where a file says nothing of it."""
+        raise ValueError(
+            f"drop_unseen is for fields whose files say what is empty, which those of a {self.kind} do not."
+        )
+
     def rehearse(self, batches: int, seed: int = 0) -> None:
         """Compute what the model is for, without gradients, so that what is inside can be watched.
 

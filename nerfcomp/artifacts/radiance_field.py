@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from nerfcomp.artifacts.artifact import SceneArtifact
 from nerfcomp.artifacts.coarse_sensitivity import coarse_sensitivity
@@ -26,7 +27,7 @@ from nerfcomp.rendering.visibility import follow_light, visible_samples
 
 OCCUPANCY = "occupancy"
 _BATCHES = 16  # of rays, for sensitivities
-_LIGHTS = 32  # batches of rays that find out which cells show
+_LIGHTS, _LIGHTS_ALONE = 32, 256  # batches of rays that find out which cells show; where no training follows
 _LEAST_WEIGHT = 1e-3  # of a sample in its pixel
 _LOOK_AROUND = 0.1  # of a picture, beyond its borders
 _RAYS, _RAYS_OF_DEEP = 8192, 1024  # per batch
@@ -158,13 +159,17 @@ class RadianceFieldArtifact(SceneArtifact):
         return Rays(*(part.to(self.device) for part in rays))
 
     @torch.no_grad()
-    def keep_lit(self) -> None:
-        """Call cells empty where nothing shows from known poses, nor beside it; see `Artifact.keep_lit`."""
-        if not self.sampler.carried or len(self.scene.poses) == 1:
+    def keep_lit(self, batches: int = _LIGHTS) -> None:
+        """Call cells empty where nothing shows from known poses, nor beside it; see `Artifact.keep_lit`.
+
+        Args:
+            batches: Of random rays that find out what shows.
+        """
+        if not self._knows_unseen():
             return
         generator = torch.Generator().manual_seed(0)
         lit = torch.zeros_like(self.sampler.occupied)
-        for _ in range(_LIGHTS):
+        for _ in tqdm(range(batches), "seen", unit="batch", leave=False, disable=None, delay=5):
             rays = self.random_rays(_RAYS, generator, _LOOK_AROUND)
             marched = self._middles(rays)
             alpha = -torch.expm1(-follow_light(marched, rays.viewdirs, self.field.alpha).depths).float()
@@ -172,6 +177,20 @@ class RadianceFieldArtifact(SceneArtifact):
             cells = cell_numbers(shown.x, len(lit), lit.shape[1], self.field.aabb)
             lit.view(-1)[cells[cells >= 0]] = True
         self.sampler.allow(dilated(fill_inner(lit)))
+
+    def without_unseen(self) -> Self:
+        """A copy whose cells are empty where nothing shows; see `Artifact.without_unseen`."""
+        if not self._knows_unseen():
+            raise ValueError(
+                "drop_unseen is for fields with an occupancy that know from where they were trained; this does not."
+            )
+        twin = self.replace(sampler=copy.deepcopy(self.sampler))
+        twin.keep_lit(_LIGHTS_ALONE)
+        return twin
+
+    def _knows_unseen(self) -> bool:
+        """Whether files carry the occupancy, and poses are known beyond one to look from."""
+        return self.sampler.carried and len(self.scene.poses) > 1
 
     def keep_empty(self) -> None:
         """Let what is empty stay so; see `Artifact.keep_empty`."""

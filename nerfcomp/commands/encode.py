@@ -33,6 +33,7 @@ def encode(
     target_bytes: int | None = None,
     max_psnr_drop: float | None = None,
     tune: str | None = None,
+    drop_unseen: bool = False,
     reader: SceneReader | None = None,
     force: bool = False,
 ) -> None:
@@ -49,6 +50,8 @@ def encode(
         tune: Train the field for the size of its file for so long, such as 10m, and keep the better file. Views that
             ``reader`` holds back decide. What a killed run needs to go on lies in a folder named like ``out``, with
             .tune at its end; the same command goes on.
+        drop_unseen: Call cells empty that no view of the training shows, nor a tenth around it: smaller files, for
+            pictures from between these views. A field that ``tune`` has trained leaves them out by itself.
         reader: The scene, only needed with ``max_psnr_drop`` and ``tune``; that of the run when absent. Where it is
             given without ``tune``, the drop of PSNR on a few of its training views is measured.
         force: Overwrite ``out``.
@@ -57,7 +60,7 @@ def encode(
     ckpt = find_checkpoint(input)
     refuse_input(out, ckpt)
     trained = read_artifact(ckpt)
-    target = RateTarget(qp, uniform, target_bytes, max_psnr_drop)
+    target = RateTarget(qp, uniform, target_bytes, max_psnr_drop, drop_unseen=drop_unseen)
     reader = scene_of(ckpt, reader) if max_psnr_drop is not None or tune is not None else reader
     work = out.with_name(f"{out.name}.tune")
     quality = None if reader is None or tune is not None else mean_psnr(some_views(reader.read("train"), SEARCH_VIEWS))

@@ -23,6 +23,7 @@ class RateTarget(NamedTuple):
     target_bytes: int | None = None
     max_psnr_drop: float | None = None  # dB
     side: SideQP = SideQP()  # biases and scales
+    drop_unseen: bool = False  # what no known view shows becomes empty
 
 
 def encode_for(
@@ -45,11 +46,12 @@ def encode_for(
     Raises:
         NerfcompError: Both limits at once, a limit in dB without a quality, a limit for a model whose weights are
             quantized already, or one in bytes that no QP meets.
-        ValueError: No QP meets a limit in dB.
+        ValueError: No QP meets a limit in dB, or ``drop_unseen`` where files do not say what is empty.
     """
     if target.target_bytes is not None and target.max_psnr_drop is not None:
         raise NerfcompError("Give target_bytes or max_psnr_drop, not both.")
-    trained = trained.for_coding()
+    whole = trained.for_coding()
+    trained = whole.without_unseen() if target.drop_unseen else whole
     if trained.qp is not None or not coded_tensors(trained.field):
         if target.target_bytes is not None or target.max_psnr_drop is not None:
             raise NerfcompError("The weights of this field are quantized already; set the limit where that is done.")
@@ -65,7 +67,7 @@ def encode_for(
     if target.max_psnr_drop is not None:
         if quality is None:
             raise NerfcompError("max_psnr_drop is measured on training views; name the scene with --reader.")
-        measure, floor = quality, quality(trained) - target.max_psnr_drop
+        measure, floor = quality, quality(whole) - target.max_psnr_drop
 
         def passes(qp: int) -> bool:
             return measure(decode_artifact(container(qp), trust=True)) >= floor

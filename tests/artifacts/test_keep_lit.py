@@ -4,12 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nerfcomp.artifacts.nfc import encode_artifact, uniform_allocation
+from nerfcomp.artifacts.artifact import Artifact
+from nerfcomp.artifacts.nfc import decode_artifact, encode_artifact, uniform_allocation
 from nerfcomp.artifacts.radiance_field import RadianceFieldArtifact
 from nerfcomp.fields.base import Shade
 from nerfcomp.kernels.march.bricks import fill_inner
+from nerfcomp.rate_control.targets import RateTarget, encode_for
 from nerfcomp.rendering.emptiness import dilated
 from tests.artifacts.test_nfc import ball
+from tests.artifacts.test_volume import trained as volume
 
 
 @pytest.fixture
@@ -45,6 +48,36 @@ def test_one_known_pose_says_nothing_of_the_other_side(solid: RadianceFieldArtif
     before = solid.sampler.occupied.clone()
     solid.replace(scene=solid.scene._replace(poses=solid.scene.poses[:1])).keep_lit()
     assert torch.equal(solid.sampler.occupied, before)
+
+
+@pytest.mark.slow
+def test_a_file_may_leave_out_what_no_view_shows(solid: RadianceFieldArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nerfcomp.artifacts.radiance_field._LIGHTS_ALONE", 32)
+    before = solid.sampler.occupied.clone()
+    files = [encode_for(solid, RateTarget(qp=-20, uniform=True, drop_unseen=dropped)) for dropped in (False, True)]
+    assert torch.equal(solid.sampler.occupied, before)
+    decoded = decode_artifact(files[1])
+    solid.keep_lit()
+    assert isinstance(decoded, RadianceFieldArtifact)
+    assert torch.equal(decoded.sampler.occupied, solid.sampler.occupied)
+    assert len(files[1].to_bytes()) < len(files[0].to_bytes())
+
+
+def test_a_limit_in_db_counts_what_was_dropped(solid: RadianceFieldArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quality(trained: Artifact) -> float:
+        assert isinstance(trained, RadianceFieldArtifact)
+        return float(trained.sampler.occupied.sum())
+
+    monkeypatch.setattr("nerfcomp.artifacts.radiance_field._LIGHTS_ALONE", 32)
+    with pytest.raises(ValueError, match="The target cannot be met"):
+        encode_for(solid, RateTarget(uniform=True, max_psnr_drop=1.0, drop_unseen=True), quality)
+
+
+def test_what_says_nothing_of_empty_space_has_nothing_to_drop(solid: RadianceFieldArtifact) -> None:
+    alone = solid.replace(scene=solid.scene._replace(poses=solid.scene.poses[:1]))
+    for given, reason in ((alone, "know from where they were trained"), (volume(), "a volume do not")):
+        with pytest.raises(ValueError, match=reason):
+            encode_for(given, RateTarget(drop_unseen=True))
 
 
 @pytest.mark.parametrize(("alpha", "shows"), [(5e-4, False), (0.2, True)])
