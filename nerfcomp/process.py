@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -67,16 +67,19 @@ def show_messages(handler: logging.Handler | None = None) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
+def in_group() -> bool:
+    """Whether this process belongs to a group that exchanges tensors, be it of one; torch is not loaded for this."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and bool(distributed.is_initialized())
+
+
 @contextmanager
-def ends_without_finalization(exchanges: Callable[[], bool]) -> Iterator[None]:
-    """Let a prepared process that exchanged tensors with others end behind all exit functions, with its own status.
+def ends_without_finalization() -> Iterator[None]:
+    """Let a prepared process that belongs to a group behind its work end after all exit functions, with its own status.
 
     Python's finalization is left out. Threads of gloo may be late to drop tensors of the last exchange, and must ask
     Python for it; one that asks during the finalization is ended inside C++, and the process aborts with all its work
-    done (pytorch issue 190489).
-
-    Args:
-        exchanges: Asked behind the work: whether there are others. Where there are none, Python ends as always.
+    done (pytorch issue 190489). A process without a group ends as always.
     """
     status = 1
     try:
@@ -86,7 +89,7 @@ def ends_without_finalization(exchanges: Callable[[], bool]) -> Iterator[None]:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         raise
     finally:
-        if exchanges():
+        if in_group():
             _ending.status = status
 
 

@@ -169,7 +169,7 @@ class RadianceFieldArtifact(SceneArtifact):
             return
         generator = torch.Generator().manual_seed(0)
         lit = torch.zeros_like(self.sampler.occupied)
-        for _ in tqdm(range(batches), "seen", unit="batch", leave=False, disable=None, delay=5):
+        for _ in tqdm(range(batches), "unseen cells", unit="batch", leave=False, disable=None, delay=5):
             rays = self.random_rays(_RAYS, generator, _LOOK_AROUND)
             marched = self._middles(rays)
             alpha = -torch.expm1(-follow_light(marched, rays.viewdirs, self.field.alpha).depths).float()

@@ -104,11 +104,9 @@ def run_program(args: Sequence[str]) -> None:
     load_classes()  # numpy asks how small numbers can be when it is loaded
     import torch
 
-    from nerfcomp.modules.processes import several_processes
-
     show_messages()
     torch.set_flush_denormal(True)  # averages of gradients fade into subnormal numbers, which processors are slow with
-    with ends_without_finalization(several_processes), sentences():
+    with ends_without_finalization(), sentences():
         run_cli(args)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from nerfcomp.artifacts.volume_info import VolumeInfo
 from nerfcomp.devices import sent
 from nerfcomp.geometry.lattice import VolumeBatch, lattice_positions
+from nerfcomp.process import in_group
 
 logger = logging.getLogger(__name__)
 _BLOCKS = 32  # along the longest axis, at most
@@ -55,7 +56,7 @@ class BlockErrors:
         sums = self.newest.new_zeros(2, len(self.newest))
         sums[0].index_add_(0, blocks, squares.double())
         sums[1].index_add_(0, blocks, torch.ones_like(squares, dtype=torch.float64))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if in_group():
             torch.distributed.all_reduce(sums)
         total, count = sums
         rate = (count / 64).clamp(max=0.5)  # 0 where no point was

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
+from nerfcomp.process import in_group
+
 
 class BatchNorm(nn.Module):
     """Normalise channels by mean and variance over the batches of all processes (Ioffe and Szegedy 2015).
@@ -64,5 +66,4 @@ class BatchNorm(nn.Module):
 
 def _processes() -> int:
     """Number of processes that train together."""
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return torch.distributed.get_world_size() if distributed else 1
+    return torch.distributed.get_world_size() if in_group() else 1

@@ -19,6 +19,7 @@ from nerfcomp.compression import WeightHook, ordered_parameters, take_hooks
 from nerfcomp.errors import SettingsError
 from nerfcomp.modules.divergence import CHECK_STEPS, DivergenceWatch, Finding, broken_weights, diverged
 from nerfcomp.modules.processes import SparseExchange, agreed_buffers, sparse_parameters
+from nerfcomp.process import in_group
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
@@ -205,7 +206,7 @@ class FieldModule(LightningModule):
 
 def gather_rows(rows: list[Any]) -> list[Any]:
     """Concatenate the rows of all ranks, in rank order, on every rank; one process gets its own rows back."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not in_group():
         return rows
     parts: list[list[Any]] = [[] for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(parts, rows)

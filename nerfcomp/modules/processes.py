@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nerfcomp.devices import sent
 from nerfcomp.kernels.nonzero import merge_nonzero, pack_nonzero, packable, word_count
+from nerfcomp.process import in_group
 
 logger = logging.getLogger(__name__)
 _SHARED_FOLDER = Path("/dev/shm")  # memory that processes of one machine may share
@@ -23,7 +24,7 @@ _SHARED_FOLDER = Path("/dev/shm")  # memory that processes of one machine may sh
 
 def several_processes() -> bool:
     """Whether there is anyone to exchange with."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return in_group() and dist.get_world_size() > 1
 
 
 class RankShares:

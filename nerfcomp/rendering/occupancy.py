@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from nerfcomp.devices import sent
 from nerfcomp.kernels.march.bricks import Bricks, pack_bricks
 from nerfcomp.kernels.refresh import refresh
+from nerfcomp.process import in_group
 from nerfcomp.rendering.cell_draws import chosen_cells, places
 
 OpacityFunction = Callable[[Tensor, Tensor], Tensor]  # of intervals of length (K,) about positions (K, 3), in [0, 1]
@@ -275,7 +276,7 @@ class OccupancyGrid(nn.Module):
         parts = [opacity_fn(chunk, chunk.new_full((len(chunk),), length)).float() for chunk in chunks]
         alpha = (torch.cat(parts) if parts else points.new_zeros(0)).nan_to_num(nan=0.0).clamp(0.0, _OPAQUE)
         found = -torch.log1p(-alpha) / length
-        if dist.is_available() and dist.is_initialized():
+        if in_group():
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return found
 

@@ -17,7 +17,6 @@ import nerfcomp
 from nerfcomp import callbacks  # noqa: F401  short names
 from nerfcomp.callbacks import RunCLI, RunFolder
 from nerfcomp.datamodules import RayDataModule
-from nerfcomp.modules.processes import several_processes
 from tests.tiny import TinyModule, TinyReader, UnreadableReader  # noqa: F401  short names
 
 CONFIG = """
@@ -77,5 +76,5 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    with ends_without_finalization(several_processes):
+    with ends_without_finalization():
         main()
